@@ -1,0 +1,9 @@
+"""VQ-VAE-2 for Keras 3."""
+
+from keras_vqvae2 import layers
+from keras_vqvae2 import training
+from keras_vqvae2.models import HierarchicalVQVAE
+
+__version__ = "0.1.0"
+
+__all__ = ["HierarchicalVQVAE", "layers", "training"]

@@ -1,0 +1,15 @@
+"""Layers of VQ-VAE-2, written in keras.ops for every backend."""
+
+from keras_vqvae2.layers.decoder import Decoder
+from keras_vqvae2.layers.encoder import Encoder
+from keras_vqvae2.layers.residual_stack import ResidualStack
+from keras_vqvae2.layers.vector_quantizer import VectorQuantizer
+from keras_vqvae2.layers.vector_quantizer_ema import VectorQuantizerEMA
+
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "ResidualStack",
+    "VectorQuantizer",
+    "VectorQuantizerEMA",
+]

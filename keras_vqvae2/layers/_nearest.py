@@ -1,0 +1,53 @@
+"""Nearest codebook vector of each input vector, in bounded memory."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+# Distances held at a time, in float32: 4M are 16 MiB, which stays near the
+# caches. Fewer than 2048 rows make the matrix product itself inefficient.
+_MAX_DISTANCES = 2**22
+_MIN_ROWS = 2048
+
+
+def _float32_products():
+    # JAX multiplies float32 matrices in bfloat16 on TPUs and in TF32 on GPUs
+    # unless told otherwise, which flips about 1% of the codes.
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_matmul_precision("highest")
+    return contextlib.nullcontext()
+
+
+def nearest_codes(vectors, codebook):
+    """Index of the nearest codebook vector, equation 1 of VQ-VAE-2.
+
+    Args:
+        vectors: float32 tensor `(N, D)`.
+        codebook: float32 tensor `(K, D)`.
+
+    Returns:
+        int32 tensor `(N,)`, the lowest index in case of a tie.
+    """
+    # argmin ||z - e||^2 = argmax z.e - ||e||^2 / 2: ||z||^2 is the same for
+    # all codes.
+    half_norms = ops.sum(ops.square(codebook), axis=-1) / 2  # (K,)
+    transposed = ops.transpose(codebook)  # (D, K)
+
+    def nearest(rows):
+        with _float32_products():
+            scores = ops.matmul(rows, transposed) - half_norms
+        return ops.cast(ops.argmax(scores, axis=-1), "int32")
+
+    num_codes, dim = codebook.shape
+    chunk = max(_MIN_ROWS, _MAX_DISTANCES // num_codes)
+    num_vectors = ops.shape(vectors)[0]
+    if isinstance(num_vectors, int) and num_vectors <= chunk:
+        return nearest(vectors)
+    padding = -num_vectors % chunk
+    chunks = ops.reshape(
+        ops.pad(vectors, [[0, padding], [0, 0]]), (-1, chunk, dim)
+    )
+    return ops.reshape(ops.map(nearest, chunks), (-1,))[:num_vectors]

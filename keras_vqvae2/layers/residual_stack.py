@@ -1,0 +1,90 @@
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class ResidualStack(keras.layers.Layer):
+    """Residual blocks at constant size, followed by a ReLU.
+
+    Each block is `x + conv1x1(relu(conv3x3(relu(x))))`. With the sizes of
+    VQ-VAE-2 (table 5 of arXiv 1906.00446) an input of shape
+    `(16, 64, 64, 128)` goes through two blocks of 3x3 convolutions to 64
+    channels and 1x1 convolutions back to 128; the shape stays the same.
+
+    Args:
+        num_residual_blocks: Number of blocks.
+        residual_dim: Channels inside a block ("residual units").
+        **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
+
+    Call arguments:
+        inputs: Float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor of the input's shape, not negative.
+
+    Raises:
+        ValueError: If `num_residual_blocks` is negative or `residual_dim` not
+            positive.
+
+    Example:
+
+    ```python
+    stack = keras_vqvae2.layers.ResidualStack(2, 64)
+    assert stack(keras.ops.ones((16, 64, 64, 128))).shape == (16, 64, 64, 128)
+    ```
+    """
+
+    def __init__(self, num_residual_blocks=2, residual_dim=64, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(num_residual_blocks, int) or num_residual_blocks < 0:
+            raise ValueError(
+                "`num_residual_blocks` must be an integer of at least 0. "
+                f"Received: {num_residual_blocks!r}"
+            )
+        if not isinstance(residual_dim, int) or residual_dim < 1:
+            raise ValueError(
+                "`residual_dim` must be a positive integer. Received: "
+                f"{residual_dim!r}"
+            )
+        self.num_residual_blocks = num_residual_blocks
+        self.residual_dim = residual_dim
+
+    def build(self, input_shape):
+        def conv(filters, kernel_size, name, **kwargs):
+            return keras.layers.Conv2D(
+                filters,
+                kernel_size,
+                padding="same",
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name=name,
+                **kwargs,
+            )
+
+        channels = input_shape[-1]
+        inner_shape = (*input_shape[:-1], self.residual_dim)
+        self.blocks = []
+        for i in range(self.num_residual_blocks):
+            spatial = conv(
+                self.residual_dim, 3, f"block_{i}_conv3", activation="relu"
+            )
+            pointwise = conv(channels, 1, f"block_{i}_conv1")
+            spatial.build(input_shape)
+            pointwise.build(inner_shape)
+            self.blocks.append((spatial, pointwise))
+
+    def call(self, inputs):
+        x = inputs
+        for spatial, pointwise in self.blocks:
+            x = x + pointwise(spatial(ops.relu(x)))
+        return ops.relu(x)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_residual_blocks": self.num_residual_blocks,
+            "residual_dim": self.residual_dim,
+        }

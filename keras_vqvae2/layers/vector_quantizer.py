@@ -1,0 +1,285 @@
+import keras
+from keras import ops
+
+from keras_vqvae2.layers._nearest import nearest_codes
+from keras_vqvae2.layers._replica import replica_count_and_id
+from keras_vqvae2.layers._replica import replica_sum
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class VectorQuantizer(keras.layers.Layer):
+    """Replaces each vector by its nearest codebook vector, learned by gradient.
+
+    An input of shape `(16, 32, 32, 64)` is taken as 16384 vectors of 64
+    dimensions, and each is quantized by itself: the output holds the
+    quantized vectors, `(16, 32, 32, 64)`, and their codes, `(16, 32, 32)`.
+
+    This is equation 1 of VQ-VAE-2 (arXiv 1906.00446), trained with the last
+    two terms of equation 2: the layer adds the loss
+
+        mean((sg[z] - e)^2) + commitment_cost * mean((z - sg[e])^2)
+
+    where `z` is the input, `e` its codebook vector, `sg` stops the gradient,
+    and the mean runs over vectors and dimensions. The gradient of the output
+    passes unchanged to the input (straight-through).
+
+    The first training step fills the codebook with vectors of its batch. From
+    then on, a code that is used less than `dead_code_threshold` times as
+    often as the average code is moved to a vector of the current batch. Both
+    happen only in training and while the layer is trainable; `evaluate`,
+    `predict` and a frozen layer move nothing. The layer computes in float32
+    under every dtype policy, since half precision distances flip codes.
+
+    Args:
+        num_embeddings: Number of codebook vectors, K.
+        embedding_dim: Dimension D of the vectors: the input's last axis.
+        commitment_cost: Weight of the commitment term, beta. Not negative.
+        dead_code_threshold: A code whose running count is below this share of
+            the mean count is restarted. 0 turns restarts off.
+        seed: Integer; seeds the choice of vectors for new codes. It has a
+            fixed default so that the workers of a cluster agree.
+        **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
+
+    Call arguments:
+        inputs: Float tensor `(..., embedding_dim)`.
+        training: Whether the codebook may be filled and dead codes restarted.
+
+    Returns:
+        Tuple `(quantized, codes)`: a tensor of the input's shape in the
+        layer's compute dtype, and an int32 tensor without the last axis,
+        `0 <= code < num_embeddings`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the last axis of the
+            input is not `embedding_dim`.
+
+    Example:
+
+    ```python
+    layer = keras_vqvae2.layers.VectorQuantizer(512, 64)
+    quantized, codes = layer(keras.random.normal((16, 32, 32, 64)))
+    assert codes.shape == (16, 32, 32)
+    ```
+    """
+
+    # Running counts and, in the EMA layer, the codebook: gamma of the paper.
+    _count_decay = 0.99
+
+    def __init__(
+        self,
+        num_embeddings=512,
+        embedding_dim=64,
+        commitment_cost=0.25,
+        dead_code_threshold=0.05,
+        seed=0,
+        **kwargs,
+    ):
+        # Inputs and state stay float32 where the policy says bfloat16.
+        super().__init__(autocast=False, **kwargs)
+        for name, value in (
+            ("num_embeddings", num_embeddings),
+            ("embedding_dim", embedding_dim),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"`{name}` must be a positive integer. Received: {value!r}"
+                )
+        if not commitment_cost >= 0:
+            raise ValueError(
+                "`commitment_cost` must not be negative. Received: "
+                f"{commitment_cost!r}"
+            )
+        if not 0 <= dead_code_threshold < 1:
+            raise ValueError(
+                "`dead_code_threshold` is a share of the mean count and must "
+                f"be in [0, 1). Received: {dead_code_threshold!r}"
+            )
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.commitment_cost = commitment_cost
+        self.dead_code_threshold = dead_code_threshold
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def _check_last_axis(self, input_shape):
+        if input_shape[-1] != self.embedding_dim:
+            raise ValueError(
+                f"The last axis of the input must be embedding_dim="
+                f"{self.embedding_dim}. Received input of shape "
+                f"{tuple(input_shape)}."
+            )
+
+    def build(self, input_shape):
+        self._check_last_axis(input_shape)
+        # A restart must move a code on every backend, also where a step
+        # returns trainable weights through the optimizer only. So the code is
+        # the sum of a learned part and of an offset that a restart sets.
+        self.embeddings = self._add_codebook_weight("embeddings", True)
+        self.offsets = self._add_state(
+            "offsets", (self.num_embeddings, self.embedding_dim), "zeros"
+        )
+        self._build_counts()
+
+    def _build_counts(self):
+        self.counts = self._add_state("counts", (self.num_embeddings,), "ones")
+        self.initialized = self._add_state("initialized", (), "zeros")
+
+    def _add_codebook_weight(self, name, trainable):
+        return self.add_weight(
+            name=name,
+            shape=(self.num_embeddings, self.embedding_dim),
+            initializer=keras.initializers.RandomNormal(
+                stddev=self.embedding_dim**-0.5, seed=self.seed
+            ),
+            dtype="float32",
+            autocast=False,
+            trainable=trainable,
+            **({} if trainable else {"aggregation": "mean"}),
+        )
+
+    def _add_state(self, name, shape, initializer):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            dtype="float32",
+            autocast=False,
+            trainable=False,
+            aggregation="mean",
+        )
+
+    @property
+    def codebook(self):
+        """Float32 tensor `(num_embeddings, embedding_dim)`."""
+        return ops.add(self.embeddings, ops.stop_gradient(self.offsets.value))
+
+    def lookup(self, codes):
+        """Codebook vectors of codes.
+
+        Args:
+            codes: Integer tensor `(...)`, `0 <= code < num_embeddings`.
+
+        Returns:
+            Tensor `(..., embedding_dim)` in the layer's compute dtype.
+        """
+        vectors = ops.take(self.codebook, codes, axis=0)
+        return ops.cast(vectors, self.compute_dtype)
+
+    def mean_embedding(self):
+        """Mean codebook vector, weighted by use: `(embedding_dim,)`."""
+        weights = self.counts / ops.sum(self.counts)
+        return ops.cast(
+            ops.sum(weights[:, None] * self.codebook, axis=0),
+            self.compute_dtype,
+        )
+
+    def call(self, inputs, training=False):
+        inputs = ops.cast(inputs, "float32")
+        vectors = ops.reshape(inputs, (-1, self.embedding_dim))  # (N, D)
+        detached = ops.stop_gradient(vectors)
+        learning = training and self.trainable
+        if learning:
+            self._restart_dead_codes(detached)
+        codebook = self.codebook
+        codes = nearest_codes(detached, ops.stop_gradient(codebook))  # (N,)
+        quantized = ops.take(codebook, codes, axis=0)  # (N, D)
+        self._add_losses(vectors, quantized)
+        quantized = ops.stop_gradient(quantized)
+        if learning:
+            self._update(detached, codes)
+        # The difference is zero, but its gradient is not: the value stays
+        # exactly the codebook's.
+        quantized = quantized + (vectors - detached)
+        shape = ops.shape(inputs)
+        return (
+            ops.cast(ops.reshape(quantized, shape), self.compute_dtype),
+            ops.reshape(codes, shape[:-1]),
+        )
+
+    def _add_losses(self, vectors, quantized):
+        commitment = ops.mean(
+            ops.square(vectors - ops.stop_gradient(quantized))
+        )
+        codebook = ops.mean(ops.square(ops.stop_gradient(vectors) - quantized))
+        self.add_loss(codebook + self.commitment_cost * commitment)
+
+    def _restart_dead_codes(self, vectors):
+        counts = ops.convert_to_tensor(self.counts.value)
+        initialized = ops.convert_to_tensor(self.initialized.value)
+        mean_count = ops.mean(counts)
+        dead = ops.logical_or(
+            counts < self.dead_code_threshold * mean_count, initialized < 0.5
+        )
+        candidates, usable = self._draw_candidates(vectors)
+        dead = ops.logical_and(dead, usable)  # (K,)
+        self._move_codes(dead, candidates, counts, mean_count)
+        self.initialized.assign(ops.cast(ops.any(usable), "float32"))
+
+    def _draw_candidates(self, vectors):
+        """One vector of the global batch for each code, on every replica."""
+        num_local = ops.shape(vectors)[0]
+        num_replicas, replica_id = replica_count_and_id()
+        total = ops.cast(num_local * num_replicas, "float32")
+        # One draw from each K-th of the batch, so that no two are the same.
+        offsets = keras.random.uniform(
+            (self.num_embeddings,), seed=self.seed_generator, dtype="float32"
+        )
+        slots = ops.arange(self.num_embeddings, dtype="float32") + offsets
+        indices = ops.floor(slots * (total / self.num_embeddings))
+        indices = ops.cast(ops.minimum(indices, total - 1), "int32")
+        if num_replicas == 1:
+            candidates = ops.take(vectors, indices, axis=0)
+        else:
+            local = indices - replica_id * num_local
+            mine = ops.logical_and(local >= 0, local < num_local)
+            picked = ops.take(
+                vectors, ops.clip(local, 0, num_local - 1), axis=0
+            )
+            (candidates,) = replica_sum(
+                [ops.where(mine[:, None], picked, ops.zeros_like(picked))]
+            )
+        return candidates, ops.all(ops.isfinite(candidates), axis=-1)
+
+    def _move_codes(self, dead, candidates, counts, mean_count):
+        self.offsets.assign(
+            ops.where(
+                dead[:, None],
+                candidates - ops.stop_gradient(self.embeddings.value),
+                self.offsets.value,
+            )
+        )
+        # With the mean count the code has as long to find its use as a code
+        # that was used until now.
+        self.counts.assign(ops.where(dead, mean_count, counts))
+
+    def _update(self, vectors, codes):
+        """Moves the running counts; `vectors` and `codes` are the batch's."""
+        (batch_counts,) = replica_sum([self._count(codes)])
+        self.counts.assign(self._moving_average(self.counts, batch_counts))
+
+    def _count(self, codes):
+        return ops.segment_sum(
+            ops.ones_like(codes, dtype="float32"),
+            codes,
+            num_segments=self.num_embeddings,
+        )
+
+    def _moving_average(self, variable, value):
+        return self._count_decay * variable + (1 - self._count_decay) * value
+
+    def compute_output_spec(self, inputs, training=False):
+        return (
+            keras.KerasTensor(inputs.shape, dtype=self.compute_dtype),
+            keras.KerasTensor(inputs.shape[:-1], dtype="int32"),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "commitment_cost": self.commitment_cost,
+            "dead_code_threshold": self.dead_code_threshold,
+            "seed": self.seed,
+        }

@@ -1,0 +1,154 @@
+import keras
+from keras import ops
+
+from keras_vqvae2.layers._replica import replica_sum
+from keras_vqvae2.layers.vector_quantizer import VectorQuantizer
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class VectorQuantizerEMA(VectorQuantizer):
+    """Vector quantizer whose codebook is a moving average of its inputs.
+
+    As `VectorQuantizer`, but without a gradient for the codebook. In training
+    each code moves to the running mean of the vectors that chose it (section
+    2.1 of VQ-VAE-2, arXiv 1906.00446):
+
+        N <- decay * N + (1 - decay) * n
+        m <- decay * m + (1 - decay) * sum of the n vectors
+        e <- m / N
+
+    `N` starts at 1 and `m` at `e`, so a code that nobody chose stays where it
+    is. A code whose count fell under `epsilon` is held, not divided by a
+    vanishing number. The common additive smoothing of the counts is left out
+    on purpose: it pulls rare codes toward the origin and off the data.
+
+    The layer adds the commitment loss alone,
+    `commitment_cost * mean((z - sg[e])^2)`. Under `tf.distribute` and
+    `torch.distributed` the counts and sums are those of all replicas.
+
+    Args:
+        num_embeddings: Number of codebook vectors, K.
+        embedding_dim: Dimension D of the vectors: the input's last axis.
+        commitment_cost: Weight of the commitment term, beta. Not negative.
+        decay: Weight of the past in the moving averages, gamma, in (0, 1).
+        epsilon: Smallest running count that still moves its code.
+        dead_code_threshold: A code whose running count is below this share of
+            the mean count is restarted. 0 turns restarts off.
+        seed: Integer; seeds the choice of vectors for new codes.
+        **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
+
+    Call arguments:
+        inputs: Float tensor `(..., embedding_dim)`.
+        training: Whether the codebook moves.
+
+    Returns:
+        Tuple `(quantized, codes)`, as for `VectorQuantizer`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the last axis of the
+            input is not `embedding_dim`.
+
+    Example:
+
+    ```python
+    layer = keras_vqvae2.layers.VectorQuantizerEMA(512, 64)
+    features = keras.random.normal((16, 32, 32, 64))
+    quantized, codes = layer(features, training=True)
+    assert quantized.shape == (16, 32, 32, 64)
+    ```
+    """
+
+    def __init__(
+        self,
+        num_embeddings=512,
+        embedding_dim=64,
+        commitment_cost=0.25,
+        decay=0.99,
+        epsilon=1e-5,
+        dead_code_threshold=0.05,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(
+            num_embeddings,
+            embedding_dim,
+            commitment_cost,
+            dead_code_threshold=dead_code_threshold,
+            seed=seed,
+            **kwargs,
+        )
+        if not 0 < decay < 1:
+            raise ValueError(f"`decay` must be in (0, 1). Received: {decay!r}")
+        if not epsilon > 0:
+            raise ValueError(
+                f"`epsilon` must be positive. Received: {epsilon!r}"
+            )
+        self.decay = decay
+        self.epsilon = epsilon
+
+    @property
+    def _count_decay(self):
+        return self.decay
+
+    def build(self, input_shape):
+        self._check_last_axis(input_shape)
+        self.embeddings = self._add_codebook_weight("embeddings", False)
+        self._build_counts()
+        self.sums = self._add_state(
+            "sums",
+            (self.num_embeddings, self.embedding_dim),
+            lambda shape, dtype=None: ops.copy(self.embeddings.value),
+        )
+
+    @property
+    def codebook(self):
+        """Float32 tensor `(num_embeddings, embedding_dim)`."""
+        return ops.convert_to_tensor(self.embeddings.value)
+
+    def _add_losses(self, vectors, quantized):
+        commitment = ops.mean(
+            ops.square(vectors - ops.stop_gradient(quantized))
+        )
+        self.add_loss(self.commitment_cost * commitment)
+
+    def _move_codes(self, dead, candidates, counts, mean_count):
+        self.embeddings.assign(
+            ops.where(dead[:, None], candidates, self.embeddings.value)
+        )
+        self.sums.assign(
+            ops.where(dead[:, None], mean_count * candidates, self.sums.value)
+        )
+        self.counts.assign(ops.where(dead, mean_count, counts))
+
+    def _update(self, vectors, codes):
+        batch_sums = ops.segment_sum(
+            vectors, codes, num_segments=self.num_embeddings
+        )
+        batch_counts, batch_sums = replica_sum([self._count(codes), batch_sums])
+        # One bad batch must not poison the codebook for good.
+        finite = ops.all(ops.isfinite(batch_sums))
+        counts = ops.where(
+            finite,
+            self._moving_average(self.counts, batch_counts),
+            self.counts.value,
+        )
+        sums = ops.where(
+            finite,
+            self._moving_average(self.sums, batch_sums),
+            self.sums.value,
+        )
+        means = sums / ops.maximum(counts, self.epsilon)[:, None]
+        self.embeddings.assign(
+            ops.where(
+                (counts > self.epsilon)[:, None], means, self.embeddings.value
+            )
+        )
+        self.counts.assign(counts)
+        self.sums.assign(sums)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "decay": self.decay,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,175 @@
+"""Checks of what users pass as images and codes."""
+
+import keras
+import numpy as np
+
+
+def is_symbolic(x):
+    """Whether `x` is a tensor without a value: inside a traced function."""
+    if isinstance(x, keras.KerasTensor):
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.is_tensor(x) and not hasattr(x, "numpy")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+    return False
+
+
+def to_array(x):
+    """`x` itself if it is a tensor or array, else a NumPy array of it."""
+    if keras.ops.is_tensor(x) or isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x)
+
+
+def check_image_shape(shape, num_channels, multiple=None):
+    """Raises ValueError unless a batch shape fits.
+
+    Args:
+        shape: Shape of the batch, sizes may be None.
+        num_channels: Channels that are expected.
+        multiple: If given, height and width must be multiples of it.
+    """
+    shape = tuple(shape)
+    expected = f"(batch, height, width, {num_channels})"
+    if len(shape) != 4:
+        hint = " For a single image use `image[None]`." * (len(shape) == 3)
+        raise ValueError(
+            f"Images must have shape {expected}. Received shape {shape}.{hint}"
+        )
+    if shape[-1] not in (None, num_channels):
+        hint = ""
+        if shape[1] == num_channels:
+            hint = " Channels must come last: use `np.moveaxis(x, 1, -1)`."
+        elif shape[-1] == 1:
+            hint = " Repeat the grey channel: `np.repeat(x, 3, axis=-1)`."
+        elif shape[-1] == 4:
+            hint = " Drop the alpha channel: `x[..., :3]`."
+        raise ValueError(
+            f"Images must have shape {expected}. Received shape {shape}.{hint}"
+        )
+    if 0 in shape:
+        raise ValueError(f"Received images of shape {shape}: nothing in them.")
+    if multiple is not None and any(
+        size is not None and size % multiple for size in shape[1:3]
+    ):
+        raise ValueError(
+            f"Height and width must be multiples of the model's total stride, "
+            f"{multiple}. Received {shape[1]}x{shape[2]}. Crop or pad the "
+            "images, or use `VQVAE2.reconstruct`, which takes any size."
+        )
+
+
+def check_pixel_values(images):
+    """Raises ValueError or TypeError unless values are pixels in 0..255.
+
+    Args:
+        images: Array or tensor with concrete values.
+    """
+    images = keras.ops.convert_to_numpy(images)
+    if images.dtype == np.uint8:
+        return
+    if not (
+        np.issubdtype(images.dtype, np.integer)
+        or np.issubdtype(images.dtype, np.floating)
+        or images.dtype.name == "bfloat16"
+    ):
+        raise TypeError(
+            "Images must be uint8 or float with pixel values 0..255. Received "
+            f"dtype {images.dtype}."
+        )
+    low, high = float(images.min()), float(images.max())
+    received = f"Received {images.dtype} values from {low:.6g} to {high:.6g}"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(
+            f"Images must be finite, with pixel values 0..255. {received}."
+        )
+    floating = not np.issubdtype(images.dtype, np.integer)
+    if floating and low < high <= 1:
+        mend = "127.5 * (x + 1)" if low < 0 else "255 * x"
+        raise ValueError(
+            "Pixel values must be 0..255, as in uint8 images. "
+            f"{received}: pass `{mend}` instead."
+        )
+    if low < 0 or high > 255:
+        raise ValueError(f"Pixel values must be 0..255. {received}.")
+
+
+def check_training_images(x, model):
+    """Checks what `fit` was given, as far as a look does not consume it.
+
+    Arrays and tf.data datasets of floats are checked for shape and pixel
+    range; a dataset by its first batch. Others are left to the first step.
+    """
+    if hasattr(x, "element_spec"):  # tf.data.Dataset
+        spec = x.element_spec
+        spec = spec[0] if isinstance(spec, tuple) else spec
+        if spec.shape.rank is not None:
+            check_image_shape(spec.shape, model.num_channels, model.total_stride)
+        if not spec.dtype.is_floating:
+            return
+        for batch in x.take(1):
+            x = batch[0] if isinstance(batch, tuple) else batch
+    if isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
+        check_image_shape(x.shape, model.num_channels, model.total_stride)
+        check_pixel_values(x)
+
+
+def check_codes(codes, model, levels):
+    """Tuple of int32 tensors, the first `levels` maps of `codes`.
+
+    Raises:
+        ValueError: If number, rank, sizes or values do not fit the model.
+    """
+    names = model.level_names
+    if not isinstance(codes, (tuple, list)) or len(codes) < levels:
+        received = (
+            f"{len(codes)} maps"
+            if isinstance(codes, (tuple, list))
+            else f"a {type(codes).__name__}"
+        )
+        raise ValueError(
+            f"`codes` must be a tuple of {levels} maps, coarse to fine "
+            f"({', '.join(names[:levels])}). Received {received}."
+        )
+    checked = []
+    for i, code_map in enumerate(codes[:levels]):
+        code_map = code_map if is_symbolic(code_map) else to_array(code_map)
+        kind = keras.backend.standardize_dtype(code_map.dtype)
+        if "int" not in kind:
+            raise ValueError(f"Codes must be integers. Received {kind}.")
+        shape = tuple(code_map.shape)
+        if len(shape) != 3:
+            raise ValueError(
+                f"The {names[i]} map must have shape (batch, height, width). "
+                f"Received shape {shape}."
+            )
+        if checked:
+            stride = model.strides[model.num_levels - i]
+            before = tuple(checked[-1].shape)
+            expected = (before[0], *(s and s * stride for s in before[1:]))
+            if any(
+                a is not None and b is not None and a != b
+                for a, b in zip(shape, expected, strict=True)
+            ):
+                raise ValueError(
+                    f"The {names[i]} map must have shape {expected}, "
+                    f"{stride} times the size of the {names[i - 1]} map. "
+                    f"Received shape {shape}."
+                )
+        if not is_symbolic(code_map):
+            values = keras.ops.convert_to_numpy(code_map)
+            if values.size == 0:
+                raise ValueError(f"The {names[i]} map is empty: {shape}.")
+            low, high = int(values.min()), int(values.max())
+            if low < 0 or high >= model.num_embeddings:
+                raise ValueError(
+                    f"Codes must be in 0..{model.num_embeddings - 1}. The "
+                    f"{names[i]} map has values from {low} to {high}."
+                )
+        checked.append(keras.ops.cast(code_map, "int32"))
+    return tuple(checked)

@@ -1,0 +1,444 @@
+import math
+
+import keras
+from keras import ops
+
+from keras_vqvae2.layers import Decoder
+from keras_vqvae2.layers import Encoder
+from keras_vqvae2.layers import VectorQuantizer
+from keras_vqvae2.layers import VectorQuantizerEMA
+from keras_vqvae2.layers.encoder import num_halvings
+from keras_vqvae2.models._inputs import check_codes
+from keras_vqvae2.models._inputs import check_image_shape
+from keras_vqvae2.models._inputs import check_pixel_values
+from keras_vqvae2.models._inputs import check_training_images
+from keras_vqvae2.models._inputs import is_symbolic
+from keras_vqvae2.models._inputs import to_array
+from keras_vqvae2.training import BackendStep
+from keras_vqvae2.training import CodebookPerplexity
+from keras_vqvae2.training import CodebookUsage
+
+
+def level_names(num_levels):
+    """Names of the code maps, coarse to fine: top first."""
+    if num_levels == 1:
+        return ("top",)
+    middle = ["middle"]
+    if num_levels != 3:
+        middle = [f"middle_{i}" for i in range(1, num_levels - 1)]
+    return ("top", *middle, "bottom")
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class HierarchicalVQVAE(BackendStep, keras.Model):
+    """Autoencoder with one map of discrete codes per level (VQ-VAE-2).
+
+    With `strides=(4, 2)`, an image of 256x256 pixels becomes a bottom map of
+    64x64 codes and a top map of 32x32 codes; with `(8, 2, 2)`, one of
+    1024x1024 becomes maps of 128x128, 64x64 and 32x32. One stride makes the
+    original VQ-VAE. The top map is quantized first; its decoded form joins
+    the encoder's features before the next finer map is quantized, and the
+    last decoder sees every map (algorithm 1 and figure 2 of arXiv
+    1906.00446). The defaults are table 5's sizes for ImageNet at 256x256.
+
+    `compile(optimizer)` and `fit` on images, or on (images, labels) with the
+    labels ignored. The loss is equation 2: the mean squared error of the
+    images scaled to [-1, 1], plus the commitment of each level. A step whose
+    gradient is not finite changes nothing and is counted in the metric
+    `skipped_steps`.
+
+    Args:
+        strides: Downsampling of each level, powers of two, finest level
+            first: relative to the image, then to the level before.
+        hidden_dim: Channels of the convolutions ("hidden units"), even.
+        residual_dim: Channels inside residual blocks ("residual units").
+        num_residual_blocks: Residual blocks of each encoder and decoder.
+        num_embeddings: Codebook entries of each level.
+        embedding_dim: Dimension of the codebook vectors.
+        commitment_cost: Weight of the commitment term, beta.
+        decay: Decay of the codebook's moving average, gamma. None learns the
+            codebook by gradient instead (`VectorQuantizer`).
+        dead_code_threshold: A code used less than this share of the average
+            is restarted; 0 turns it off.
+        num_channels: Channels of the images.
+        seed: Integer; seeds the restarts of codes.
+        **kwargs: `name`, `dtype`, `trainable` as for every Keras model.
+
+    Call arguments:
+        images: uint8 or float tensor `(batch, height, width, num_channels)`,
+            pixel values 0..255; height and width are multiples of
+            `total_stride`.
+        training: Whether the codebooks learn.
+
+    Returns:
+        Tuple `(reconstructions, codes)`: float32 images, nominally in 0..255
+        but not clipped, and a tuple of int32 maps, coarse to fine.
+
+    Raises:
+        ValueError: If an argument or the images' shape does not fit.
+
+    Example:
+
+    ```python
+    model = keras_vqvae2.HierarchicalVQVAE(strides=(4, 2))
+    images = np.zeros((1, 256, 256, 3), "uint8")
+    top, bottom = model.encode(images)
+    assert top.shape == (1, 32, 32) and bottom.shape == (1, 64, 64)
+    assert model.decode((top, bottom)).shape == (1, 256, 256, 3)
+    ```
+    """
+
+    def __init__(
+        self,
+        strides=(4, 2),
+        hidden_dim=128,
+        residual_dim=64,
+        num_residual_blocks=2,
+        num_embeddings=512,
+        embedding_dim=64,
+        commitment_cost=0.25,
+        decay=0.99,
+        dead_code_threshold=0.05,
+        num_channels=3,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        # Pixels up to 255 would lose bits in half precision: scale first.
+        self.autocast = False
+        if isinstance(strides, int) or not len(strides):
+            raise ValueError(
+                "`strides` must be a sequence of one stride per level, for "
+                f"example (4, 2). Received: {strides!r}"
+            )
+        self.strides = tuple(strides)
+        self.hidden_dim = hidden_dim
+        self.residual_dim = residual_dim
+        self.num_residual_blocks = num_residual_blocks
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.commitment_cost = commitment_cost
+        self.decay = decay
+        self.dead_code_threshold = dead_code_threshold
+        self.num_channels = num_channels
+        self.seed = seed
+
+        self.encoders = []
+        self.projections = []
+        self.quantizers = []
+        self.decoders = []
+        self.upsamples = []
+        names = level_names(self.num_levels)[::-1]  # finest first
+        for level, (name, stride) in enumerate(
+            zip(names, self.strides, strict=True)
+        ):
+            self._add_level(level, name, stride)
+
+        self.loss_metric = keras.metrics.Mean(name="loss")
+        self.mse_metric = keras.metrics.Mean(name="mse")
+        self.psnr_metric = keras.metrics.Mean(name="psnr")
+        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self.usage_metrics = [
+            CodebookUsage(num_embeddings, name=f"usage_{name}")
+            for name in self.level_names
+        ]
+        self.perplexity_metrics = [
+            CodebookPerplexity(num_embeddings, name=f"perplexity_{name}")
+            for name in self.level_names
+        ]
+        self.build((None, None, None, num_channels))
+
+    def _add_level(self, level, name, stride):
+        conv_stack = {
+            "stride": stride,
+            "hidden_dim": self.hidden_dim,
+            "residual_dim": self.residual_dim,
+            "num_residual_blocks": self.num_residual_blocks,
+            "dtype": self.dtype_policy,
+        }
+        self.encoders.append(Encoder(name=f"encoder_{name}", **conv_stack))
+        self.projections.append(
+            keras.layers.Conv2D(
+                self.embedding_dim,
+                1,
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name=f"projection_{name}",
+            )
+        )
+        quantizer = {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "commitment_cost": self.commitment_cost,
+            "dead_code_threshold": self.dead_code_threshold,
+            "seed": self.seed + level,
+            "dtype": self.dtype_policy,
+            "name": f"quantizer_{name}",
+        }
+        if self.decay is None:
+            self.quantizers.append(VectorQuantizer(**quantizer))
+        else:
+            self.quantizers.append(
+                VectorQuantizerEMA(decay=self.decay, **quantizer)
+            )
+        output_dim = self.embedding_dim if level else self.num_channels
+        self.decoders.append(
+            Decoder(output_dim, name=f"decoder_{name}", **conv_stack)
+        )
+        # Brings this and all coarser quantized maps to the next finer size.
+        self.upsamples.append(
+            [
+                keras.layers.Conv2DTranspose(
+                    self._joined_dim(level),
+                    4,
+                    strides=2,
+                    padding="same",
+                    data_format="channels_last",
+                    dtype=self.dtype_policy,
+                    name=f"upsample_{name}_{i}",
+                )
+                for i in range(num_halvings(stride) if level else 0)
+            ]
+        )
+
+    def _joined_dim(self, level):
+        return self.embedding_dim * (self.num_levels - level)
+
+    @property
+    def num_levels(self):
+        """Number of code maps."""
+        return len(self.strides)
+
+    @property
+    def level_names(self):
+        """Names of the code maps, coarse to fine."""
+        return level_names(self.num_levels)
+
+    @property
+    def total_stride(self):
+        """Height and width of images must be multiples of this."""
+        return math.prod(self.strides)
+
+    def code_shapes(self, height, width):
+        """Sizes of the code maps of an image, coarse to fine."""
+        shapes = []
+        for stride in self.strides:
+            height, width = height // stride, width // stride
+            shapes.append((height, width))
+        return tuple(reversed(shapes))
+
+    def bits_per_image(self, height, width):
+        """Bits of an image's codes under a uniform prior.
+
+        log2(num_embeddings) for each code of every level.
+        """
+        num_codes = sum(map(math.prod, self.code_shapes(height, width)))
+        return num_codes * math.log2(self.num_embeddings)
+
+    def build(self, input_shape):
+        shape = input_shape
+        for level in range(self.num_levels):
+            self.encoders[level].build(shape)
+            shape = (*input_shape[:-1], self.hidden_dim)
+            coarser = self.embedding_dim * (level < self.num_levels - 1)
+            self.projections[level].build(
+                (*input_shape[:-1], self.hidden_dim + coarser)
+            )
+            self.quantizers[level].build(
+                (*input_shape[:-1], self.embedding_dim)
+            )
+            joined = (*input_shape[:-1], self._joined_dim(level))
+            self.decoders[level].build(joined)
+            for upsample in self.upsamples[level]:
+                upsample.build(joined)
+
+    def _join(self, level, coarser, quantized):
+        """All quantized maps down to `level`, at that level's size."""
+        if coarser is None:
+            return quantized
+        for upsample in self.upsamples[level + 1]:
+            coarser = upsample(coarser)
+        return ops.concatenate([coarser, quantized], axis=-1)
+
+    def _quantize_levels(self, images, training):
+        """Algorithm 1's encoder: `(joined quantized maps, codes)`."""
+        check_image_shape(images.shape, self.num_channels, self.total_stride)
+        x = ops.cast(images, "float32") / 127.5 - 1.0
+        x = ops.cast(x, self.compute_dtype)
+        features = []
+        for encoder in self.encoders:
+            x = encoder(x)
+            features.append(x)
+        joined = None
+        codes = []
+        for level in reversed(range(self.num_levels)):
+            x = features[level]
+            if joined is not None:
+                decoded = self.decoders[level + 1](joined)
+                x = ops.concatenate([decoded, x], axis=-1)
+            quantized, level_codes = self.quantizers[level](
+                self.projections[level](x), training=training
+            )
+            codes.append(level_codes)
+            joined = self._join(level, joined, quantized)
+        return joined, tuple(codes)
+
+    def call(self, images, training=False):
+        joined, codes = self._quantize_levels(images, training)
+        return self._to_pixels(self.decoders[0](joined)), codes
+
+    def _to_pixels(self, x):
+        return (ops.cast(x, "float32") + 1.0) * 127.5
+
+    def encode(self, images):
+        """Codes of images.
+
+        Args:
+            images: uint8 or float array or tensor `(batch, height, width,
+                num_channels)`, pixel values 0..255.
+
+        Returns:
+            Tuple of int32 tensors `(batch, height_i, width_i)`, coarse to
+            fine, each code in `0 <= code < num_embeddings`.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit.
+        """
+        if not is_symbolic(images):
+            images = to_array(images)
+            check_image_shape(images.shape, self.num_channels)
+            check_pixel_values(images)
+            images = ops.convert_to_tensor(images)
+        return self._quantize_levels(images, training=False)[1]
+
+    def decode(self, codes, levels=None):
+        """Images of codes.
+
+        Args:
+            codes: Sequence of integer arrays or tensors `(batch, height_i,
+                width_i)`, coarse to fine, as `encode` returns them. With
+                `levels=n` the first n are enough.
+            levels: Decode from the first `levels` maps only, to see what they
+                hold (figure 3 of the paper). The others are replaced by their
+                codebook's mean vector.
+
+        Returns:
+            Float32 tensor `(batch, height, width, num_channels)`, pixel
+            values in 0..255.
+
+        Raises:
+            ValueError: If number, sizes or values of the codes do not fit.
+        """
+        if levels is None:
+            levels = self.num_levels
+        if levels not in range(1, self.num_levels + 1):
+            raise ValueError(
+                f"`levels` must be 1 to {self.num_levels} for this model. "
+                f"Received: {levels!r}"
+            )
+        codes = check_codes(codes, self, levels)
+        batch, *size = ops.shape(codes[0])
+        joined = None
+        for i in range(self.num_levels):
+            level = self.num_levels - 1 - i
+            if i < levels:
+                quantized = self.quantizers[level].lookup(codes[i])
+            else:
+                size = [s * self.strides[level + 1] for s in size]
+                quantized = ops.broadcast_to(
+                    self.quantizers[level].mean_embedding(),
+                    (batch, *size, self.embedding_dim),
+                )
+            size = ops.shape(quantized)[1:3]
+            joined = self._join(level, joined, quantized)
+        images = self._to_pixels(self.decoders[0](joined))
+        return ops.clip(images, 0.0, 255.0)
+
+    def compile(self, optimizer="adam", **kwargs):
+        """Configures training: an optimizer is enough.
+
+        Args:
+            optimizer: Keras optimizer, or its name.
+            **kwargs: `jit_compile`, `run_eagerly`, `steps_per_execution`,
+                `auto_scale_loss`, as for `keras.Model.compile`.
+
+        Raises:
+            ValueError: If a loss or metrics are given: the model has its own.
+        """
+        own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
+        if given := sorted(own & set(kwargs)):
+            raise ValueError(
+                f"{type(self).__name__} has its own loss and metrics: leave "
+                f"out {', '.join(given)}. `compile(optimizer)` is enough."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def fit(self, x=None, *args, **kwargs):
+        """As `keras.Model.fit`; float images are first checked for range."""
+        check_training_images(x, self)
+        return super().fit(x, *args, **kwargs)
+
+    @property
+    def metrics(self):
+        return [
+            self.loss_metric,
+            self.mse_metric,
+            self.psnr_metric,
+            *self.usage_metrics,
+            *self.perplexity_metrics,
+            self.skipped_steps,
+        ]
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Equation 2 over a batch; updates the metrics.
+
+        Returns:
+            Float32 scalar, in units of images scaled to [-1, 1].
+        """
+        reconstructions, codes = y_pred
+        images = ops.cast(x, "float32")
+        error = (reconstructions - images) / 127.5
+        mse = ops.mean(ops.square(error))
+        loss = mse
+        for latent_loss in self.losses:
+            loss = loss + latent_loss
+
+        clipped = ops.clip(reconstructions, 0.0, 255.0)
+        image_mse = ops.mean(ops.square(clipped - images), axis=(1, 2, 3))
+        psnr = 10 * ops.log10(255.0**2 / ops.maximum(image_mse, 1e-10))  # (B,)
+        # A step that is skipped must not leave a NaN in the epoch's means.
+        finite = ops.isfinite(loss)
+        weight = ops.where(finite, ops.cast(ops.shape(x)[0], "float32"), 0.0)
+        for metric, value in (
+            (self.loss_metric, loss),
+            (self.mse_metric, mse),
+            (self.psnr_metric, ops.mean(psnr)),
+        ):
+            value = ops.where(finite, ops.stop_gradient(value), 0.0)
+            metric.update_state(value, sample_weight=weight)
+        for usage, perplexity, level_codes in zip(
+            self.usage_metrics, self.perplexity_metrics, codes, strict=True
+        ):
+            for metric in (usage, perplexity):
+                metric.update_state(
+                    level_codes, sample_weight=ops.where(finite, 1.0, 0.0)
+                )
+        return loss
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "strides": self.strides,
+            "hidden_dim": self.hidden_dim,
+            "residual_dim": self.residual_dim,
+            "num_residual_blocks": self.num_residual_blocks,
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "commitment_cost": self.commitment_cost,
+            "decay": self.decay,
+            "dead_code_threshold": self.dead_code_threshold,
+            "num_channels": self.num_channels,
+            "seed": self.seed,
+        }
