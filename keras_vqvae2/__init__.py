@@ -2,8 +2,9 @@
 
 from keras_vqvae2 import layers
 from keras_vqvae2 import training
+from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.models import HierarchicalVQVAE
 
 __version__ = "0.1.0"
 
-__all__ = ["HierarchicalVQVAE", "layers", "training"]
+__all__ = ["VQVAE2", "HierarchicalVQVAE", "layers", "training"]

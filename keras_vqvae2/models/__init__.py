@@ -1,5 +1,6 @@
 """Models of both stages."""
 
 from keras_vqvae2.models.hierarchical_vqvae import HierarchicalVQVAE
+from keras_vqvae2.models.vqvae2 import VQVAE2
 
-__all__ = ["HierarchicalVQVAE"]
+__all__ = ["HierarchicalVQVAE", "VQVAE2"]

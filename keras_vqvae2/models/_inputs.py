@@ -109,7 +109,9 @@ def check_training_images(x, model):
         spec = x.element_spec
         spec = spec[0] if isinstance(spec, tuple) else spec
         if spec.shape.rank is not None:
-            check_image_shape(spec.shape, model.num_channels, model.total_stride)
+            check_image_shape(
+                spec.shape, model.num_channels, model.total_stride
+            )
         if not spec.dtype.is_floating:
             return
         for batch in x.take(1):

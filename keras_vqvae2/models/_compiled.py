@@ -1,0 +1,40 @@
+"""Compiled inference functions of a model on every backend."""
+
+import keras
+
+
+def compile_function(model, function):
+    """`function` of tensors, compiled for inference with `model`'s weights.
+
+    Args:
+        model: Built Keras model whose weights `function` reads.
+        function: Function of tensors that changes no weight.
+
+    Returns:
+        Function of arrays or tensors; its results are backend tensors.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True)
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(values, *args):
+            mapping = list(zip(model.weights, values, strict=True))
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(*args)
+
+        return lambda *args: stateless(
+            [weight.value for weight in model.weights], *args
+        )
+
+    import torch
+
+    def without_gradient(*args):
+        with torch.no_grad():
+            return function(*args)
+
+    return without_gradient

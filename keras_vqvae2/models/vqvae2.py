@@ -1,0 +1,209 @@
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_vqvae2.models._compiled import compile_function
+from keras_vqvae2.models._inputs import check_codes
+from keras_vqvae2.models._inputs import check_image_shape
+from keras_vqvae2.models._inputs import check_pixel_values
+from keras_vqvae2.models._inputs import to_array
+
+
+class VQVAE2:
+    """Images to codes and codes to images, with a trained model.
+
+    NumPy in, NumPy out, in batches that bound the memory. The weights are
+    those of `vqvae`, a `HierarchicalVQVAE`, which is there for training.
+
+    Args:
+        vqvae: `HierarchicalVQVAE`.
+        name: Name of the preset, if it is one.
+
+    Raises:
+        TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
+
+    Example:
+
+    ```python
+    model = keras_vqvae2.from_pretrained("vqvae2-imagenet256")
+    image = np.zeros((1, 300, 200, 3), "uint8")
+    codes = model.encode(image[:, :256, :192])
+    assert [c.shape for c in codes] == [(1, 32, 24), (1, 64, 48)]
+    assert model.decode(codes).shape == (1, 256, 192, 3)
+    assert model.reconstruct(image).shape == (1, 300, 200, 3)
+    ```
+    """
+
+    def __init__(self, vqvae, name=None):
+        from keras_vqvae2.models.hierarchical_vqvae import HierarchicalVQVAE
+
+        if not isinstance(vqvae, HierarchicalVQVAE):
+            raise TypeError(
+                "`vqvae` must be a HierarchicalVQVAE. Received: "
+                f"{type(vqvae).__name__}"
+            )
+        self.vqvae = vqvae
+        self.name = name
+        self._encode = compile_function(vqvae, vqvae.encode)
+        self._decoders = {}
+
+    def encode(self, images, batch_size=8):
+        """Codes of images.
+
+        Args:
+            images: uint8 or float array `(batch, height, width, channels)`,
+                pixel values 0..255; height and width are multiples of
+                `vqvae.total_stride`.
+            batch_size: Images at a time.
+
+        Returns:
+            Tuple of int32 arrays `(batch, height_i, width_i)`, coarse to fine.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit.
+        """
+        images = to_array(images)
+        check_image_shape(
+            images.shape, self.vqvae.num_channels, self.vqvae.total_stride
+        )
+        check_pixel_values(images)
+        batches = [
+            [
+                ops.convert_to_numpy(level_codes)
+                for level_codes in self._encode(ops.convert_to_tensor(batch))
+            ]
+            for batch in _batches(images, batch_size)
+        ]
+        return tuple(
+            np.concatenate(maps) for maps in zip(*batches, strict=True)
+        )
+
+    def decode(self, codes, levels=None, batch_size=8):
+        """Images of codes.
+
+        Args:
+            codes: Tuple of integer arrays `(batch, height_i, width_i)`,
+                coarse to fine, as `encode` returns them.
+            levels: Decode from the first `levels` maps only (figure 3 of the
+                paper): what the coarse maps hold. None takes all.
+            batch_size: Images at a time.
+
+        Returns:
+            uint8 array `(batch, height, width, channels)`.
+
+        Raises:
+            ValueError: If number, sizes or values of the codes do not fit.
+        """
+        if levels is None:
+            levels = self.vqvae.num_levels
+        if levels not in range(1, self.vqvae.num_levels + 1):
+            raise ValueError(
+                f"`levels` must be 1 to {self.vqvae.num_levels} for this "
+                f"model. Received: {levels!r}"
+            )
+        codes = check_codes(codes, self.vqvae, levels)
+        if levels not in self._decoders:
+            self._decoders[levels] = compile_function(
+                self.vqvae,
+                lambda *maps: ops.cast(
+                    ops.round(self.vqvae.decode(maps, levels)), "uint8"
+                ),
+            )
+        decode = self._decoders[levels]
+        return np.concatenate(
+            [
+                ops.convert_to_numpy(decode(*maps))
+                for maps in zip(
+                    *(
+                        _batches(level_codes, batch_size)
+                        for level_codes in codes
+                    ),
+                    strict=True,
+                )
+            ]
+        )
+
+    def reconstruct(self, images, levels=None, batch_size=8):
+        """Decoded codes of images of any size.
+
+        Images whose size is not a multiple of the total stride are padded by
+        reflection at the lower and right edge; the result is cropped back.
+
+        Args:
+            images: uint8 or float array `(batch, height, width, channels)`,
+                pixel values 0..255.
+            levels: As for `decode`.
+            batch_size: Images at a time.
+
+        Returns:
+            uint8 array of the images' shape.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit.
+        """
+        images = to_array(images)
+        check_image_shape(images.shape, self.vqvae.num_channels)
+        check_pixel_values(images)
+        height, width = images.shape[1:3]
+        parts = []
+        for batch in _batches(images, batch_size):
+            padded = pad_to_multiple(
+                ops.convert_to_numpy(batch), self.vqvae.total_stride
+            )
+            codes = self.encode(padded, batch_size)
+            decoded = self.decode(codes, levels, batch_size)
+            parts.append(decoded[:, :height, :width])
+        return np.concatenate(parts)
+
+    def bits_per_pixel(self, height, width):
+        """Bits of the codes per pixel of an image, under a uniform prior."""
+        stride = self.vqvae.total_stride
+        padded = [math.ceil(size / stride) * stride for size in (height, width)]
+        return self.vqvae.bits_per_image(*padded) / (height * width)
+
+
+def pad_to_multiple(images, multiple):
+    """Pads `(batch, height, width, channels)` at the lower and right edge.
+
+    The padding mirrors the image, as often as it takes for a tiny one.
+    """
+    height, width = images.shape[1:3]
+    pads = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
+    return np.pad(images, pads, mode="symmetric")
+
+
+def psnr(images, reconstructions):
+    """Peak signal-to-noise ratio of each image, in dB.
+
+    Args:
+        images: Array `(batch, height, width, channels)`, pixels 0..255.
+        reconstructions: Array of the same shape.
+
+    Returns:
+        float64 array `(batch,)`; infinite for an exact copy.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    images = np.asarray(images, "float64")
+    reconstructions = np.asarray(reconstructions, "float64")
+    if images.shape != reconstructions.shape:
+        raise ValueError(
+            "Images and reconstructions must have the same shape. Received "
+            f"{images.shape} and {reconstructions.shape}."
+        )
+    mse = np.mean((images - reconstructions) ** 2, axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / mse)
+
+
+def _batches(array, batch_size):
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be a positive integer. Received: {batch_size!r}"
+        )
+    return [
+        array[start : start + batch_size]
+        for start in range(0, len(array), batch_size)
+    ]
