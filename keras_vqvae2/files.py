@@ -65,7 +65,7 @@ def save_weights(model, path):
         path: Path of the file, ending in `.safetensors`.
     """
     arrays = {
-        name: np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        name: np.array(keras.ops.convert_to_numpy(weight), order="C")
         for name, weight in zip(weight_names(model), model.weights, strict=True)
     }
     with atomic_path(path) as temporary:
