@@ -213,7 +213,13 @@ class VectorQuantizer(keras.layers.Layer):
         )
         candidates, usable = self._draw_candidates(vectors)
         dead = ops.logical_and(dead, usable)  # (K,)
-        self._move_codes(dead, candidates, counts, mean_count)
+        # A moved code that nobody uses is dead again when its count has
+        # halved, after 69 steps at a decay of 0.99: early in training, when
+        # the encoder moves fast, it gets its next chance soon.
+        new_count = mean_count * ops.where(
+            initialized < 0.5, 1.0, 2 * self.dead_code_threshold
+        )
+        self._move_codes(dead, candidates, counts, new_count)
         self.initialized.assign(ops.cast(ops.any(usable), "float32"))
 
     def _draw_candidates(self, vectors):
@@ -241,7 +247,7 @@ class VectorQuantizer(keras.layers.Layer):
             )
         return candidates, ops.all(ops.isfinite(candidates), axis=-1)
 
-    def _move_codes(self, dead, candidates, counts, mean_count):
+    def _move_codes(self, dead, candidates, counts, new_count):
         self.offsets.assign(
             ops.where(
                 dead[:, None],
@@ -249,9 +255,7 @@ class VectorQuantizer(keras.layers.Layer):
                 self.offsets.value,
             )
         )
-        # With the mean count the code has as long to find its use as a code
-        # that was used until now.
-        self.counts.assign(ops.where(dead, mean_count, counts))
+        self.counts.assign(ops.where(dead, new_count, counts))
 
     def _update(self, vectors, codes):
         """Moves the running counts; `vectors` and `codes` are the batch's."""

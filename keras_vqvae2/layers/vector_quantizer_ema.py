@@ -111,14 +111,14 @@ class VectorQuantizerEMA(VectorQuantizer):
         )
         self.add_loss(self.commitment_cost * commitment)
 
-    def _move_codes(self, dead, candidates, counts, mean_count):
+    def _move_codes(self, dead, candidates, counts, new_count):
         self.embeddings.assign(
             ops.where(dead[:, None], candidates, self.embeddings.value)
         )
         self.sums.assign(
-            ops.where(dead[:, None], mean_count * candidates, self.sums.value)
+            ops.where(dead[:, None], new_count * candidates, self.sums.value)
         )
-        self.counts.assign(ops.where(dead, mean_count, counts))
+        self.counts.assign(ops.where(dead, new_count, counts))
 
     def _update(self, vectors, codes):
         batch_sums = ops.segment_sum(

@@ -4,6 +4,7 @@ import keras
 
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
+from keras_vqvae2.training.resumable_fit import resumable_fit
 
 if keras.backend.backend() == "tensorflow":
     from keras_vqvae2.training.tensorflow_step import (
@@ -19,4 +20,9 @@ else:
         f"KERAS_BACKEND is {keras.backend.backend()!r}."
     )
 
-__all__ = ["BackendStep", "CodebookPerplexity", "CodebookUsage"]
+__all__ = [
+    "BackendStep",
+    "CodebookPerplexity",
+    "CodebookUsage",
+    "resumable_fit",
+]

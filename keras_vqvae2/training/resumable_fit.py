@@ -1,0 +1,247 @@
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import weight_names
+
+_FORMAT = "keras-vqvae2 checkpoint 1"
+
+
+def resumable_fit(
+    model,
+    make_dataset,
+    steps,
+    checkpoint_path,
+    *,
+    steps_per_epoch=500,
+    checkpoint_minutes=5.0,
+    resume=True,
+    **kwargs,
+):
+    """`model.fit` on an endless stream of batches that survives a kill.
+
+    A checkpoint of everything that training changes (weights, codebooks,
+    optimizer, metrics of the epoch so far, position in the data, history) is
+    written every few minutes and at the end. A run that was killed and is
+    started again goes on from it: batches, weights and logs are those of an
+    unbroken run.
+
+    Args:
+        model: Compiled and built Keras model.
+        make_dataset: Function that takes a step and returns the tf.data
+            dataset of the batches from that step on, endless, such as
+            `lambda step: image_folder_dataset(..., start_step=step)`.
+        steps: Training steps in all.
+        checkpoint_path: Path of the checkpoint, a safetensors file.
+        steps_per_epoch: Steps after which `fit` validates, logs and calls the
+            callbacks' `on_epoch_end`. It need not be a pass over the data.
+        checkpoint_minutes: Minutes between checkpoints.
+        resume: Whether an existing checkpoint is gone on from. If not, its
+            presence is an error, so that nothing is overwritten.
+        **kwargs: Arguments of `model.fit`, for example `validation_data` and
+            `callbacks`.
+
+    Returns:
+        Dict of lists: the history of all epochs, those before the kill too.
+
+    Raises:
+        FileExistsError: If the checkpoint exists and `resume` is false.
+        ValueError: If the checkpoint does not fit the model, was made with
+            other `steps_per_epoch`, or an argument is out of range.
+
+    Example:
+
+    ```python
+    model = keras_vqvae2.HierarchicalVQVAE(
+        hidden_dim=8, residual_dim=4, num_embeddings=16, embedding_dim=4
+    )
+    model.compile("adam")
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3))
+    dataset = tf.data.Dataset.from_tensors(images.astype("uint8")).repeat()
+    history = keras_vqvae2.training.resumable_fit(
+        model, dataset.skip, 4, folder / "checkpoint.safetensors",
+        steps_per_epoch=2, verbose=0,
+    )
+    assert len(history["loss"]) == 2
+    ```
+    """
+    for name, value in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer. Received: {value!r}"
+            )
+    checkpoint = _Checkpoint(
+        model, checkpoint_path, steps_per_epoch, checkpoint_minutes
+    )
+    if checkpoint.exists():
+        if not resume:
+            raise FileExistsError(
+                f"There is a checkpoint at {checkpoint_path}. Resume from it, "
+                "or choose another place for a new run."
+            )
+        checkpoint.restore()
+    kwargs["callbacks"] = [*kwargs.get("callbacks", ()), checkpoint]
+
+    # An epoch that was interrupted is finished by a call of its own; the last
+    # one may be short.
+    while checkpoint.step < steps:
+        epoch, done = divmod(checkpoint.step, steps_per_epoch)
+        if done or steps - checkpoint.step < steps_per_epoch:
+            until = min((epoch + 1) * steps_per_epoch, steps)
+            epochs, length = epoch + 1, until - checkpoint.step
+        else:
+            epochs, length = steps // steps_per_epoch, steps_per_epoch
+        model.fit(
+            make_dataset(checkpoint.step),
+            initial_epoch=epoch,
+            epochs=epochs,
+            steps_per_epoch=length,
+            **kwargs,
+        )
+        if model.stop_training:  # by a callback
+            break
+    checkpoint.save()
+    return checkpoint.history
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Saves and restores all that training changes."""
+
+    def __init__(self, model, path, steps_per_epoch, minutes):
+        super().__init__()
+        self.set_model(model)
+        self.path = pathlib.Path(path)
+        self.steps_per_epoch = steps_per_epoch
+        self.seconds = 60 * minutes
+        self.step = 0
+        self.history = {}
+        self._saved_at = time.monotonic()
+        self._metric_values = None
+
+    def exists(self):
+        return self.path.exists()
+
+    def _variables(self):
+        """Every variable by its name in the file."""
+        model = self.model
+        model.optimizer.build(model.trainable_variables)
+        named = dict(
+            zip(
+                (f"model/{name}" for name in weight_names(model)),
+                model.weights,
+                strict=True,
+            )
+        )
+        weights = {id(weight) for weight in model.weights}
+        metrics = {id(variable) for variable in model.metrics_variables}
+        seeds = [
+            variable
+            for variable in model.variables
+            if id(variable) not in weights | metrics
+        ]
+        for kind, variables in (
+            ("seed", seeds),
+            ("optimizer", model.optimizer.variables),
+            ("metric", model.metrics_variables),
+        ):
+            for i, variable in enumerate(variables):
+                # Keras numbers the models of a process: leave that out.
+                name = variable.name.replace(f"{model.name}_", "", 1)
+                named[f"{kind}/{i}/{name}"] = variable
+        return named
+
+    def save(self):
+        # JAX training holds the state outside the variables until asked.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        arrays = {
+            name: np.array(keras.ops.convert_to_numpy(variable), order="C")
+            for name, variable in self._variables().items()
+        }
+        state = {
+            "format": _FORMAT,
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "history": self.history,
+        }
+        with atomic_path(self.path) as temporary:
+            safetensors.numpy.save_file(
+                arrays, temporary, metadata={"state": json.dumps(state)}
+            )
+        self._saved_at = time.monotonic()
+
+    def restore(self):
+        try:
+            with safetensors.safe_open(self.path, framework="numpy") as file:
+                state = json.loads((file.metadata() or {}).get("state", "{}"))
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"{self.path} is not a whole checkpoint: {error}"
+            ) from error
+        if state.get("format") != _FORMAT:
+            raise ValueError(
+                f"{self.path} is no checkpoint of this version of keras-vqvae2."
+            )
+        if state["steps_per_epoch"] != self.steps_per_epoch:
+            raise ValueError(
+                f"{self.path} was made with steps_per_epoch="
+                f"{state['steps_per_epoch']}. Received: {self.steps_per_epoch}"
+            )
+        variables = self._variables()
+        shapes = {name: tuple(v.shape) for name, v in variables.items()}
+        found = {name: array.shape for name, array in arrays.items()}
+        if shapes != found:
+            differing = sorted(
+                name
+                for name in shapes.keys() | found.keys()
+                if shapes.get(name) != found.get(name)
+            )
+            raise ValueError(
+                f"{self.path} does not fit this model and optimizer: "
+                f"{len(differing)} entries differ, first {differing[:3]}."
+            )
+        for name, variable in variables.items():
+            if not name.startswith("metric/"):
+                variable.assign(arrays[name])
+        self.step = state["step"]
+        self.history = state["history"]
+        # `fit` resets the metrics when it starts the epoch: set them then.
+        self._metric_values = [
+            arrays[name] for name in variables if name.startswith("metric/")
+        ]
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._metric_values is not None:
+            if self.step % self.steps_per_epoch:
+                for variable, value in zip(
+                    self.model.metrics_variables,
+                    self._metric_values,
+                    strict=True,
+                ):
+                    variable.assign(value)
+            self._metric_values = None
+        self._first_batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += batch - self._first_batch + 1
+        # The last batch of an epoch is followed by validation and logs, which
+        # a resumed run would skip: save after those.
+        if self.step % self.steps_per_epoch:
+            self._save_if_due()
+
+    def _save_if_due(self):
+        if time.monotonic() - self._saved_at >= self.seconds:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self.history.setdefault("step", []).append(self.step)
+        self._save_if_due()
