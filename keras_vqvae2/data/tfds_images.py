@@ -146,8 +146,14 @@ def tfds_dataset(
         )
         return examples.enumerate(epoch * size)
 
+    def decoded(example):
+        image = decode(example["tfds_id"], example["image"])
+        # Without labels a stand-in, left out at the end.
+        label = example["label"] if labels else 0
+        return image, tf.cast(label, tf.int32)
+
     def train_sample(example_index, example):
-        image, *label = decoded(example)
+        image, label = decoded(example)
         found = _pipeline.is_image(image)
         image = tf.cond(
             found, lambda: image, lambda: tf.zeros((1, 1, 3), tf.uint8)
@@ -155,36 +161,35 @@ def tfds_dataset(
         image = _pipeline.random_crop(
             image, image_size, resize, flip, seed, example_index
         )
-        return found, (image, *label)
+        return image, label, found
 
-    def replace_bad(found, batch):
-        with tf.control_dependencies(
-            [tf.debugging.Assert(tf.reduce_any(found), ["No image in a batch"])]
-        ):
-            good = tf.where(found)[:, 0]
-        places = tf.range(tf.size(found, tf.int64))
-        # Each good image stays; a bad one becomes the next good one.
-        take = tf.gather(
-            good, tf.searchsorted(good, places) % tf.size(good), axis=0
+    def replace_bad(images, labels, found):
+        some = tf.debugging.Assert(
+            tf.reduce_any(found), ["No image in a whole batch"]
         )
+        with tf.control_dependencies([some]):
+            good = tf.where(found)[:, 0]
+        # A good image stays where it is, a bad one becomes the next good one.
+        places = tf.searchsorted(good, tf.range(tf.size(found, tf.int64)))
+        places = tf.gather(good, places % tf.size(good))
         return tf.cond(
             tf.reduce_all(found),
-            lambda: batch,
-            lambda: tuple(tf.gather(part, take) for part in batch),
+            lambda: (images, labels),
+            lambda: (tf.gather(images, places), tf.gather(labels, places)),
         )
 
-    def validation_sample(image, *label):
-        return _pipeline.center_crop(image, image_size, resize), *label
-
-    def decoded(example):
-        image = decode(example["tfds_id"], example["image"])
-        return image, *([tf.cast(example["label"], tf.int32)] * labels)
+    def validation_sample(image, label):
+        return _pipeline.center_crop(image, image_size, resize), label
 
     if training:
         first = start_step * batch_size
+        forever = tf.data.experimental.assert_cardinality(
+            tf.data.INFINITE_CARDINALITY
+        )
         dataset = (
             tf.data.Dataset.counter(first // size)
             .flat_map(read_epoch)
+            .apply(forever)
             .skip(first % size)
             .shard(count, index)
             .map(train_sample, tf.data.AUTOTUNE)
@@ -195,12 +200,12 @@ def tfds_dataset(
         dataset = (
             in_order.shard(count, index)
             .map(decoded, tf.data.AUTOTUNE)
-            .filter(lambda image, *_: _pipeline.is_image(image))
+            .filter(lambda image, _: _pipeline.is_image(image))
             .map(validation_sample, tf.data.AUTOTUNE)
             .batch(batch_size // count, drop_remainder)
         )
     if not labels:
-        dataset = dataset.map(lambda image: image)
+        dataset = dataset.map(lambda images, _: images)
     return _pipeline.with_options(dataset)
 
 
@@ -213,6 +218,8 @@ def _builder(tfds, name, data_dir):
             f"TFDS knows no data set {name!r}. `tensorflow_datasets."
             "list_builders()` lists the names."
         ) from error
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"TFDS cannot give {name!r}: {error}") from error
 
 
 def _check_features(tfds, builder, labels):
