@@ -1,5 +1,7 @@
 import io
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -216,6 +218,14 @@ def test_load_image_refuses_a_decompression_bomb(folder, monkeypatch):
 def test_load_image_without_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.png"):
         load_image(tmp_path / "none.png")
+
+
+def test_a_single_image_needs_no_tensorflow():
+    code = (
+        "import sys, keras_vqvae2.data; assert 'tensorflow' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 # The native decoder
