@@ -1,0 +1,80 @@
+import io
+import os
+
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+
+# A closed list: Pillow's other decoders stay out of reach of files that come
+# from strangers.
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+def load_image(path):
+    """Read a JPEG, PNG or WebP file as an RGB image.
+
+    EXIF orientation is applied. Greyscale, palette and CMYK images become RGB,
+    16-bit values keep their high byte, transparency is laid over white, and an
+    animation gives its first frame. A photo of 640 by 480 pixels becomes an
+    array of shape `(480, 640, 3)`.
+
+    Args:
+        path: the file's path.
+
+    Returns:
+        A `uint8` array of shape `(height, width, 3)`, values 0..255.
+
+    Raises:
+        ValueError: if the file is truncated, is not a JPEG, PNG or WebP image,
+            or has so many pixels that it looks like a decompression bomb
+            (Pillow's limit: twice `PIL.Image.MAX_IMAGE_PIXELS`).
+        OSError: if the file cannot be opened, as `open` raises it.
+
+    Example:
+    >>> image = load_image("photo.jpg")
+    >>> image.shape
+    (480, 640, 3)
+    """
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        return _read_image(file, os.fsdecode(path))
+
+
+def load_image_bytes(contents, name):
+    """Read an encoded image held in memory, as `load_image` reads a file."""
+    return _read_image(io.BytesIO(contents), name)
+
+
+def _read_image(file, name):
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            image.load()
+            return np.array(_to_rgb(_upright(image)))
+    # Pillow has no common error: a broken file can raise OSError, SyntaxError,
+    # struct.error, zlib.error and more.
+    except Exception as error:
+        raise ValueError(
+            f"{name} could not be read as a JPEG, PNG or WebP image: {error}. "
+            "Restore the file from its source or remove it."
+        ) from error
+
+
+def _upright(image):
+    try:
+        return ImageOps.exif_transpose(image)
+    # Cameras write broken EXIF blocks around sound pixels.
+    except Exception:
+        return image
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I"):
+        # `convert` would clip 16-bit values at 255. The high byte is also what
+        # Pillow itself keeps of 16-bit RGB.
+        grey = np.asarray(image) >> 8
+        image = Image.fromarray(grey.astype("uint8"))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
