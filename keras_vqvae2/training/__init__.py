@@ -5,6 +5,8 @@ import keras
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
 from keras_vqvae2.training.resumable_fit import resumable_fit
+from keras_vqvae2.training.training_log import TrainingLog
+from keras_vqvae2.training.warmup_stable_decay import WarmupStableDecay
 
 if keras.backend.backend() == "tensorflow":
     from keras_vqvae2.training.tensorflow_step import (
@@ -24,5 +26,7 @@ __all__ = [
     "BackendStep",
     "CodebookPerplexity",
     "CodebookUsage",
+    "TrainingLog",
+    "WarmupStableDecay",
     "resumable_fit",
 ]

@@ -1,0 +1,499 @@
+"""The command `keras-vqvae2`: argument parsing, files in, files out."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+DEFAULT_MODEL = "vqvae2-imagenet256"
+
+
+def main(argv=None):
+    """Runs the command line.
+
+    Args:
+        argv: List of arguments, `sys.argv[1:]` if None.
+
+    Returns:
+        Exit code: 0, or 2 after one line on stderr that says what was wrong.
+        130 after Ctrl-C.
+    """
+    # TensorFlow is talkative; what matters to the user is an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split())
+        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("keras-vqvae2: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-vqvae2",
+        description="Images to hierarchical codes and back, with VQ-VAE-2.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {_version()}"
+    )
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND"
+    )
+
+    def command(name, run, summary):
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    def add_model(sub):
+        sub.add_argument(
+            "--model",
+            default=DEFAULT_MODEL,
+            help="preset, folder, or Hub repository (default: %(default)s)",
+        )
+
+    def add_levels(sub, summary):
+        sub.add_argument("--levels", type=_positive, help=summary)
+
+    command("list", _list, "List the presets and where their weights are.")
+
+    sub = command("info", _info, "Show a model's sizes, figures and origin.")
+    sub.add_argument("name", help="preset, folder, or Hub repository")
+
+    sub = command(
+        "reconstruct",
+        _reconstruct,
+        "Encode and decode images; save them side by side with the originals.",
+    )
+    sub.add_argument("images", nargs="*", help="image files or folders")
+    sub.add_argument(
+        "--sample",
+        action="store_true",
+        help="use the photograph that comes with matplotlib",
+    )
+    sub.add_argument(
+        "-o",
+        "--output",
+        default="reconstruction.png",
+        help="picture, or a folder if there are several images "
+        "(default: %(default)s)",
+    )
+    sub.add_argument(
+        "--levels",
+        action="store_true",
+        help="also show what the first 1, 2, ... levels hold (figure 3)",
+    )
+    add_model(sub)
+
+    sub = command("encode", _encode, "Encode images to small files of codes.")
+    sub.add_argument("images", nargs="+", help="image files or folders")
+    sub.add_argument(
+        "-o", "--output", required=True, help="folder, or a .codes file"
+    )
+    add_model(sub)
+
+    sub = command("decode", _decode, "Decode files of codes to images.")
+    sub.add_argument("codes", nargs="+", help=".codes files or folders")
+    sub.add_argument(
+        "-o", "--output", required=True, help="folder, or an image file"
+    )
+    add_levels(sub, "decode from the first LEVELS maps only")
+    sub.add_argument("--model", help="model, if not the one named in the file")
+
+    _add_train(command("train", _train, "Train stage 1 on your own images."))
+
+    sub = command("push", _push, "Publish all of weights/ on the Hub.")
+    sub.add_argument("--owner", help="owner of the repositories")
+    sub.add_argument("--private", action="store_true")
+    sub.add_argument(
+        "--dry-run", action="store_true", help="only check and list"
+    )
+    return parser
+
+
+def _add_train(sub):
+    sub.add_argument(
+        "--data", required=True, help="folder of images, or tfds:NAME"
+    )
+    sub.add_argument("--validation-data", help="the same, for validation")
+    sub.add_argument(
+        "--validation-split",
+        default="validation",
+        help="split of a TFDS data set (default: %(default)s)",
+    )
+    sub.add_argument("--output", required=True, help="folder for the results")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with the run in --output"
+    )
+    model = sub.add_argument_group("model")
+    start = model.add_mutually_exclusive_group()
+    start.add_argument(
+        "--preset",
+        default=DEFAULT_MODEL,
+        help="sizes of the model (default: %(default)s)",
+    )
+    start.add_argument("--initial-weights", help="trained model to start from")
+    model.add_argument(
+        "--strides",
+        type=_positive,
+        nargs="+",
+        help="strides of the levels instead of the preset's, finest first",
+    )
+    for name in (
+        "hidden-dim",
+        "residual-dim",
+        "num-residual-blocks",
+        "num-embeddings",
+        "embedding-dim",
+    ):
+        model.add_argument(
+            f"--{name}", type=_positive, help="instead of the preset's"
+        )
+    for name, default, summary in (
+        ("image-size", 256, "height and width of the random crops"),
+        ("batch-size", 128, "images in a batch"),
+        ("steps", 250_000, "training steps in all"),
+        ("steps-per-epoch", 500, "steps between validations and logs"),
+    ):
+        sub.add_argument(
+            f"--{name}",
+            type=_positive,
+            default=default,
+            help=f"{summary} (default: %(default)s)",
+        )
+    sub.add_argument(
+        "--validation-size", type=_positive, help="size of centre crops"
+    )
+    sub.add_argument(
+        "--resize", type=_positive, help="resize the shorter side first"
+    )
+    for name, default, summary in (
+        ("warmup-steps", 100, "rise of the learning rate"),
+        ("decay-steps", 0, "fall of the learning rate at the end"),
+        ("seed", 0, "order of images, crops and flips"),
+    ):
+        sub.add_argument(
+            f"--{name}",
+            type=int,
+            default=default,
+            help=f"{summary} (default: %(default)s)",
+        )
+    for name, default, summary in (
+        ("learning-rate", 3e-4, "peak learning rate of Adam"),
+        ("clip-norm", 1.0, "norm to which the gradient is clipped"),
+        ("checkpoint-minutes", 5.0, "minutes between checkpoints"),
+    ):
+        sub.add_argument(
+            f"--{name}",
+            type=float,
+            default=default,
+            help=f"{summary} (default: %(default)s)",
+        )
+    sub.add_argument(
+        "--dtype",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="dtype policy (default: %(default)s)",
+    )
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, not {value}")
+    return value
+
+
+def _version():
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("keras-vqvae2")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _list(args):
+    from keras_vqvae2.hub import list_presets
+
+    for preset in list_presets():
+        place = {
+            "bundled": "comes with the package",
+            "hub": f"on the Hub: {preset.location}",
+            "unpublished": f"no weights yet, train with {preset.location}",
+        }[preset.source]
+        size = f", {preset.num_bytes / 1e6:.1f} MB" if preset.num_bytes else ""
+        print(
+            f"{preset.name:20} {preset.description}; "
+            f"{preset.num_parameters / 1e6:.2f} M parameters; {place}{size}"
+        )
+
+
+def _info(args):
+    from keras_vqvae2.hub import bundled_weights
+    from keras_vqvae2.hub import from_pretrained
+
+    model = from_pretrained(args.name)
+    vqvae = model.vqvae
+    print(f"name: {model.name or args.name}")
+    print(f"parameters: {vqvae.count_params()}")
+    for name in (
+        "strides",
+        "hidden_dim",
+        "residual_dim",
+        "num_residual_blocks",
+        "num_embeddings",
+        "embedding_dim",
+        "commitment_cost",
+        "decay",
+    ):
+        print(f"{name}: {getattr(vqvae, name)}")
+    shapes = ", ".join(
+        f"{name} {height}x{width}"
+        for name, (height, width) in zip(
+            vqvae.level_names, vqvae.code_shapes(256, 256), strict=True
+        )
+    )
+    print(f"codes of a 256x256 image: {shapes}")
+    print(f"bits per pixel: {model.bits_per_pixel(256, 256):.3f}")
+    folder = bundled_weights().get(args.name, pathlib.Path(args.name))
+    for name in ("README.md", "metrics.json"):
+        if (folder / name).is_file():
+            print(f"{name}: {folder / name}")
+
+
+def _reconstruct(args):
+    from keras_vqvae2.data import load_image
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.models.vqvae2 import psnr
+    from keras_vqvae2.pictures import figure3
+    from keras_vqvae2.pictures import save_image
+    from keras_vqvae2.pictures import tile
+
+    if args.sample:
+        args.images.append(_sample_photograph())
+    if not args.images:
+        raise ValueError(
+            "No image given. Name image files or folders, or use --sample."
+        )
+    paths = _image_paths(args.images)
+    outputs = _output_paths(paths, args.output, ".png")
+    model = from_pretrained(args.model)
+    scores, bits = [], []
+    for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
+        image = load_image(path)
+        reconstruction = model.reconstruct(image[None])
+        if args.levels:
+            picture = figure3(model, image[None])
+        else:
+            picture = tile([[image, reconstruction[0]]])
+        save_image(output, picture)
+        height, width = image.shape[:2]
+        scores.append(psnr(image[None], reconstruction)[0])
+        bits.append(model.bits_per_pixel(height, width))
+        print(
+            f"[{i + 1}/{len(paths)}] {path}: {width}x{height}, "
+            f"PSNR {scores[-1]:.2f} dB, {bits[-1]:.3f} bits per pixel "
+            f"-> {output}",
+            flush=True,
+        )
+    if len(paths) > 1:
+        count = len(paths)
+        print(
+            f"mean of {count}: PSNR {sum(scores) / count:.2f} dB, "
+            f"{sum(bits) / count:.3f} bits per pixel"
+        )
+
+
+def _encode(args):
+    from keras_vqvae2.code_file import save_codes
+    from keras_vqvae2.data import load_image
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.models.vqvae2 import pad_to_multiple
+
+    paths = _image_paths(args.images)
+    outputs = _output_paths(paths, args.output, ".codes")
+    model = from_pretrained(args.model)
+    for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
+        image = load_image(path)
+        padded = pad_to_multiple(image[None], model.vqvae.total_stride)
+        save_codes(
+            output,
+            [level[0] for level in model.encode(padded)],
+            num_embeddings=model.vqvae.num_embeddings,
+            image_size=image.shape[:2],
+            model=args.model,
+        )
+        size = os.path.getsize(output)
+        print(f"[{i + 1}/{len(paths)}] {path} -> {output}, {size} bytes")
+
+
+def _decode(args):
+    from keras_vqvae2.code_file import load_codes
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.pictures import save_image
+
+    paths = []
+    for name in map(pathlib.Path, args.codes):
+        if not name.exists():
+            raise FileNotFoundError(f"There is no file or folder {name}.")
+        found = sorted(name.rglob("*.codes")) if name.is_dir() else [name]
+        if not found:
+            raise ValueError(f"There are no .codes files in {name}.")
+        paths += found
+    outputs = _output_paths(paths, args.output, ".png")
+    models = {}
+    for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
+        codes, header = load_codes(path)
+        name = args.model or header["model"]
+        if name not in models:
+            models[name] = from_pretrained(name)
+        model = models[name]
+        if (header["num_embeddings"], len(codes)) != (
+            model.vqvae.num_embeddings,
+            model.vqvae.num_levels,
+        ):
+            raise ValueError(
+                f"{path} has {len(codes)} maps of {header['num_embeddings']} "
+                f"codes. {name} has {model.vqvae.num_levels} of "
+                f"{model.vqvae.num_embeddings}: choose the --model that "
+                "encoded it."
+            )
+        images = model.decode([level[None] for level in codes], args.levels)
+        height, width = header["image_size"]
+        if height > images.shape[1] or width > images.shape[2]:
+            raise ValueError(
+                f"{path} is damaged: its codes are too few for an image of "
+                f"{width}x{height}."
+            )
+        save_image(output, images[0, :height, :width])
+        print(f"[{i + 1}/{len(paths)}] {path} -> {output}, {width}x{height}")
+
+
+def _train(args):
+    import keras
+
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.models import HierarchicalVQVAE
+    from keras_vqvae2.presets import PRESETS
+    from keras_vqvae2.train import train_vqvae
+
+    keras.utils.set_random_seed(args.seed)
+    sizes = {
+        name: getattr(args, name)
+        for name in (
+            "strides",
+            "hidden_dim",
+            "residual_dim",
+            "num_residual_blocks",
+            "num_embeddings",
+            "embedding_dim",
+        )
+        if getattr(args, name) is not None
+    }
+    if args.initial_weights:
+        if sizes:
+            raise ValueError(
+                "The model of --initial-weights has its own sizes: leave out "
+                f"{', '.join(sizes)}."
+            )
+        vqvae = from_pretrained(args.initial_weights, dtype=args.dtype).vqvae
+    else:
+        if args.preset not in PRESETS:
+            raise ValueError(
+                f"There is no preset {args.preset!r}. Presets: "
+                f"{', '.join(PRESETS)}."
+            )
+        vqvae = HierarchicalVQVAE(
+            **{**PRESETS[args.preset].vqvae, **sizes}, dtype=args.dtype
+        )
+    train_vqvae(
+        vqvae,
+        args.data,
+        args.output,
+        **{
+            name: getattr(args, name)
+            for name in (
+                "validation_data",
+                "validation_split",
+                "image_size",
+                "validation_size",
+                "resize",
+                "batch_size",
+                "steps",
+                "learning_rate",
+                "warmup_steps",
+                "decay_steps",
+                "clip_norm",
+                "seed",
+                "steps_per_epoch",
+                "checkpoint_minutes",
+                "resume",
+            )
+        },
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+    print(f"Trained model: {pathlib.Path(args.output) / 'model'}")
+
+
+def _push(args):
+    from keras_vqvae2.hub import push_all
+
+    commits = push_all(args.owner, private=args.private, dry_run=args.dry_run)
+    for repository, url in commits.items():
+        print(f"{repository}: {url or 'would be published'}")
+
+
+def _sample_photograph():
+    import matplotlib.cbook
+
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return file.name
+
+
+def _image_paths(names):
+    from keras_vqvae2.data import list_images
+
+    paths = []
+    for name in names:
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"There is no file or folder {name}.")
+        paths += list_images(name) if os.path.isdir(name) else [name]
+    return paths
+
+
+def _output_paths(paths, output, suffix):
+    """One output path for each input; a folder where there are several.
+
+    Args:
+        paths: Input files.
+        output: What the user named: a file for one input, else a folder.
+        suffix: Ending of the files in a folder.
+
+    Raises:
+        ValueError: If several inputs would go to one file.
+    """
+    output = pathlib.Path(output)
+    is_file = bool(output.suffix) and not output.is_dir()
+    if is_file:
+        if len(paths) > 1:
+            raise ValueError(
+                f"{len(paths)} inputs do not fit into the file {output}: name "
+                "a folder as --output."
+            )
+        return [output]
+    outputs = [output / f"{pathlib.Path(path).stem}{suffix}" for path in paths]
+    if len(set(outputs)) != len(outputs):
+        # Files of the same name in several folders: keep their endings apart.
+        width = len(str(len(paths)))
+        outputs = [
+            path.with_stem(f"{i:0{width}}-{path.stem}")
+            for i, path in enumerate(outputs)
+        ]
+    return outputs

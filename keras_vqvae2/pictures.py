@@ -1,0 +1,86 @@
+"""Pictures that show what a model does."""
+
+import numpy as np
+from PIL import Image
+
+from keras_vqvae2.files import atomic_path
+
+_GAP = 4
+
+
+def tile(rows, gap=_GAP):
+    """Joins rows of images of one size to one picture.
+
+    Args:
+        rows: Sequence of sequences of uint8 arrays `(height, width, 3)`.
+        gap: White pixels between images.
+
+    Returns:
+        uint8 array `(rows * height + gaps, columns * width + gaps, 3)`.
+
+    Example:
+
+    ```python
+    image = np.zeros((8, 6, 3), "uint8")
+    picture = keras_vqvae2.pictures.tile([[image, image]], gap=4)
+    assert picture.shape == (8, 16, 3)
+    ```
+    """
+    height, width, channels = rows[0][0].shape
+    columns = max(map(len, rows))
+    picture = np.full(
+        (
+            len(rows) * (height + gap) - gap,
+            columns * (width + gap) - gap,
+            channels,
+        ),
+        255,
+        "uint8",
+    )
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            top, left = i * (height + gap), j * (width + gap)
+            picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def figure3(model, images, batch_size=8):
+    """Originals beside what the first 1, 2, ... maps of codes hold.
+
+    As figure 3 of VQ-VAE-2: one row per image, the original first, then the
+    reconstruction from the top map alone, and so on to all maps.
+
+    Args:
+        model: `VQVAE2`.
+        images: uint8 array `(batch, height, width, 3)` of any size.
+        batch_size: Images at a time.
+
+    Returns:
+        uint8 array, the picture.
+    """
+    columns = [images]
+    for levels in range(1, model.vqvae.num_levels + 1):
+        columns.append(
+            model.reconstruct(images, levels=levels, batch_size=batch_size)
+        )
+    return tile(list(zip(*columns, strict=True)))
+
+
+def save_image(path, image):
+    """Writes a picture, atomically; the ending of the name is the format.
+
+    Args:
+        path: Path that ends in `.png`, `.jpg`, `.jpeg` or `.webp`.
+        image: uint8 array `(height, width, 3)`.
+
+    Raises:
+        ValueError: If the ending is none of these.
+    """
+    name = str(path).lower()
+    if not name.endswith((".png", ".jpg", ".jpeg", ".webp")):
+        raise ValueError(
+            f"A picture's name must end in .png, .jpg or .webp. Received: "
+            f"{path}"
+        )
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.asarray(image)).save(temporary)
