@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Sets up a virtual environment in .venv and runs lint and tests in it.
+#
+#   bash test.sh [BACKEND ...]     tensorflow, jax, torch; default: tensorflow
+#
+# PYTHON names the interpreter, 3.11 or newer (default: python3).
+set -euo pipefail
+cd "$(dirname "$0")"
+backends=("${@:-tensorflow}")
+
+if [ ! -x .venv/bin/python ]; then
+    "${PYTHON:-python3}" -m venv .venv
+fi
+pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet)
+for backend in "${backends[@]}"; do
+    case "$backend" in
+    tensorflow) ;;
+    jax) "${pip[@]}" "jax>=0.6" ;;
+    # A plain "torch" would bring several GB of CUDA on Linux.
+    torch) "${pip[@]}" "torch==${TORCH_VERSION:-2.13.0}" ;;
+    *)
+        echo "test.sh: unknown backend '$backend': tensorflow, jax or torch" >&2
+        exit 2
+        ;;
+    esac
+done
+"${pip[@]}" --editable ".[test]"
+
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+for backend in "${backends[@]}"; do
+    echo "== Keras backend: $backend"
+    KERAS_BACKEND="$backend" TF_CPP_MIN_LOG_LEVEL=2 \
+        .venv/bin/python -m pytest -q -p no:cacheprovider
+done
