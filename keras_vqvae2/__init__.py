@@ -2,9 +2,18 @@
 
 from keras_vqvae2 import layers
 from keras_vqvae2 import training
+from keras_vqvae2.code_file import load_codes
+from keras_vqvae2.code_file import save_codes
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.models import HierarchicalVQVAE
 
 __version__ = "0.1.0"
 
-__all__ = ["VQVAE2", "HierarchicalVQVAE", "layers", "training"]
+__all__ = [
+    "VQVAE2",
+    "HierarchicalVQVAE",
+    "layers",
+    "load_codes",
+    "save_codes",
+    "training",
+]

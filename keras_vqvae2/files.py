@@ -45,6 +45,14 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
+def to_numpy(variable):
+    """NumPy copy of a Keras variable; a scalar stays one."""
+    # A copy, since NumPy 2 warns of TensorFlow's variables.
+    return np.array(
+        keras.ops.convert_to_numpy(keras.ops.copy(variable)), order="C"
+    )
+
+
 def weight_names(model):
     """Names of `model.weights`, the same for every instance and backend.
 
@@ -65,7 +73,7 @@ def save_weights(model, path):
         path: Path of the file, ending in `.safetensors`.
     """
     arrays = {
-        name: np.array(keras.ops.convert_to_numpy(weight), order="C")
+        name: to_numpy(weight)
         for name, weight in zip(weight_names(model), model.weights, strict=True)
     }
     with atomic_path(path) as temporary:

@@ -69,7 +69,9 @@ class Decoder(keras.layers.Layer):
             "data_format": "channels_last",
             "dtype": self.dtype_policy,
         }
-        self.conv = keras.layers.Conv2D(hidden_dim, 3, name="conv", **shared)
+        self.conv = keras.layers.Conv2D(
+            hidden_dim, 3, kernel_initializer="he_normal", name="conv", **shared
+        )
         self.residual_stack = ResidualStack(
             num_residual_blocks,
             residual_dim,

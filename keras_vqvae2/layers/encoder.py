@@ -67,6 +67,10 @@ class Encoder(keras.layers.Layer):
         shared = {
             "padding": "same",
             "data_format": "channels_last",
+            # Keras's default halves the variance at each ReLU: the features
+            # of the top level would start a thousand times too small, and
+            # its codebook would never come to be used.
+            "kernel_initializer": "he_normal",
             "dtype": self.dtype_policy,
         }
         self.convs = [

@@ -66,7 +66,11 @@ class ResidualStack(keras.layers.Layer):
         self.blocks = []
         for i in range(self.num_residual_blocks):
             spatial = conv(
-                self.residual_dim, 3, f"block_{i}_conv3", activation="relu"
+                self.residual_dim,
+                3,
+                f"block_{i}_conv3",
+                activation="relu",
+                kernel_initializer="he_normal",
             )
             pointwise = conv(channels, 1, f"block_{i}_conv1")
             spatial.build(input_shape)

@@ -376,6 +376,9 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`; float images are first checked for range."""
         check_training_images(x, self)
+        if hasattr(x, "element_spec"):
+            # Keras warns of its own default where a tf.data dataset comes in.
+            kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
     @property

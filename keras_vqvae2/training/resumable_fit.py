@@ -3,11 +3,11 @@ import pathlib
 import time
 
 import keras
-import numpy as np
 import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import to_numpy
 from keras_vqvae2.files import weight_names
 
 _FORMAT = "keras-vqvae2 checkpoint 1"
@@ -161,7 +161,7 @@ class _Checkpoint(keras.callbacks.Callback):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         arrays = {
-            name: np.array(keras.ops.convert_to_numpy(variable), order="C")
+            name: to_numpy(variable)
             for name, variable in self._variables().items()
         }
         state = {

@@ -5,6 +5,7 @@ import sys
 import keras
 
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import to_numpy
 
 
 class TrainingLog(keras.callbacks.Callback):
@@ -46,7 +47,7 @@ class TrainingLog(keras.callbacks.Callback):
         import tensorflow as tf
 
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        step = int(to_numpy(self.model.optimizer.iterations))
         self._rows.append({"epoch": epoch, "step": step, **logs})
         names = {name: None for row in self._rows for name in row}
         with (

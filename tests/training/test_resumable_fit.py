@@ -1,0 +1,177 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_vqvae2
+from keras_vqvae2.files import to_numpy
+from keras_vqvae2.training import TrainingLog
+from keras_vqvae2.training import WarmupStableDecay
+from keras_vqvae2.training import resumable_fit
+
+
+def _batches(step):
+    def batch(index):
+        values = tf.random.stateless_uniform(
+            (4, 16, 16, 3), seed=[1, index], maxval=256, dtype=tf.int32
+        )
+        return tf.cast(values, tf.uint8)
+
+    return tf.data.Dataset.range(step, 10**9).map(batch)
+
+
+def _model(**kwargs):
+    keras.utils.set_random_seed(0)
+    model = keras_vqvae2.HierarchicalVQVAE(
+        hidden_dim=8,
+        residual_dim=4,
+        num_embeddings=16,
+        embedding_dim=4,
+        **kwargs,
+    )
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
+
+
+class _KillAt(keras.callbacks.Callback):
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = set(steps)
+        self.count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+        if self.count in self.steps:
+            raise SystemExit
+
+
+def _values(model):
+    return [
+        to_numpy(variable)
+        for variable in model.variables + model.optimizer.variables
+    ]
+
+
+@pytest.mark.parametrize("steps_per_epoch", [5, 4])
+def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
+    validation_data = next(iter(_batches(10**6))).numpy()
+
+    def fit(model, folder, **kwargs):
+        callbacks = [TrainingLog(folder, file=None)]
+        callbacks += kwargs.pop("callbacks", [])
+        return resumable_fit(
+            model,
+            _batches,
+            14,
+            folder / "checkpoint.safetensors",
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            verbose=0,
+            **kwargs,
+        )
+
+    unbroken = _model()
+    history = fit(unbroken, tmp_path / "unbroken")
+    # In the middle of an epoch, in its last step, and right after a resume.
+    kill = _KillAt([3, 3 + 3, 3 + 3 + 1])
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            fit(
+                _model(),
+                tmp_path / "killed",
+                callbacks=[kill],
+                checkpoint_minutes=0,
+            )
+    killed = _model()
+    assert fit(killed, tmp_path / "killed", checkpoint_minutes=0) == history
+    for a, b in zip(_values(unbroken), _values(killed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    logs = [
+        (tmp_path / name / "history.csv").read_text()
+        for name in ("unbroken", "killed")
+    ]
+    assert logs[0] == logs[1]
+    assert len(logs[0].splitlines()) == 1 + -(-14 // steps_per_epoch)
+
+
+def test_history_and_prolonging(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    model = _model()
+    history = resumable_fit(
+        model, _batches, 4, path, steps_per_epoch=2, verbose=0
+    )
+    assert history["step"] == [2, 4]
+    history = resumable_fit(
+        _model(), _batches, 6, path, steps_per_epoch=2, verbose=0
+    )
+    assert history["step"] == [2, 4, 6]
+    assert len(history["loss"]) == 3
+
+
+def test_early_stopping_ends_the_run(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    history = resumable_fit(
+        _model(),
+        _batches,
+        9,
+        tmp_path / "c.safetensors",
+        steps_per_epoch=2,
+        callbacks=[Stop()],
+        verbose=0,
+    )
+    assert history["step"] == [2]
+
+
+def test_errors(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    resumable_fit(_model(), _batches, 1, path, steps_per_epoch=2, verbose=0)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="Resume from it"):
+        resumable_fit(_model(), _batches, 2, path, resume=False)
+    with pytest.raises(ValueError, match="steps_per_epoch=2. Received: 3"):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=3)
+    other = keras_vqvae2.HierarchicalVQVAE(hidden_dim=8, residual_dim=4)
+    other.compile("adam")
+    with pytest.raises(ValueError, match="does not fit this model"):
+        resumable_fit(other, _batches, 2, path, steps_per_epoch=2)
+    model = _model()
+    model.compile(keras.optimizers.SGD(1e-2))
+    with pytest.raises(ValueError, match="does not fit this model"):
+        resumable_fit(model, _batches, 2, path, steps_per_epoch=2)
+    with pytest.raises(ValueError, match="`steps` must be a positive"):
+        resumable_fit(_model(), _batches, 0, path)
+    assert path.read_bytes() == before
+    path.write_bytes(before[:1000])
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        resumable_fit(_model(), _batches, 2, path)
+
+
+def test_log_has_pictures_and_scalars(tmp_path):
+    picture = np.full((8, 8, 3), 7, "uint8")
+    log = TrainingLog(tmp_path, make_picture=lambda: picture, file=None)
+    _model().fit(_batches(0), steps_per_epoch=1, callbacks=[log], verbose=0)
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    tags = set()
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        tags |= {value.tag for value in event.summary.value}
+    assert {"loss", "psnr", "usage_top", "perplexity_bottom"} <= tags
+    assert any(tag.startswith("reconstructions") for tag in tags)
+    with open(tmp_path / "history.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["step"] == "1" and float(row["loss"]) > 0
+
+
+def test_schedule():
+    schedule = WarmupStableDecay(2.0, steps=10, warmup_steps=4, decay_steps=5)
+    values = [float(schedule(step)) for step in range(11)]
+    expected = [0.5, 1, 1.5, 2, 2, 2, 1.6, 1.2, 0.8, 0.4, 0]
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="must fit|fit into"):
+        WarmupStableDecay(1.0, steps=3, warmup_steps=2, decay_steps=2)
