@@ -12,15 +12,16 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def limit_threads(backend, threads):
+def limit_threads(backend, threads, pin=True):
     """Gives this process `threads` CPUs, and its runtime as many threads.
 
-    Call it before `backend` is imported.
+    Call it before `backend` is imported. `pin=False` leaves the CPUs alone,
+    for contenders that run side by side.
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if hasattr(os, "sched_setaffinity"):
+    if pin and hasattr(os, "sched_setaffinity"):
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) < threads:
             raise ValueError(
