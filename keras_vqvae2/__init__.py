@@ -1,10 +1,19 @@
 """VQ-VAE-2 for Keras 3."""
 
+from keras_vqvae2 import hub
 from keras_vqvae2 import layers
 from keras_vqvae2 import training
+from keras_vqvae2.hub import from_pretrained
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.models import HierarchicalVQVAE
 
 __version__ = "0.1.0"
 
-__all__ = ["VQVAE2", "HierarchicalVQVAE", "layers", "training"]
+__all__ = [
+    "VQVAE2",
+    "HierarchicalVQVAE",
+    "from_pretrained",
+    "hub",
+    "layers",
+    "training",
+]
