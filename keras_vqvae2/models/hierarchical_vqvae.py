@@ -148,6 +148,13 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         ]
         self.build((None, None, None, num_channels))
 
+    @classmethod
+    def from_pretrained(cls, name_or_path, **kwargs):
+        """The `vqvae` of what `keras_vqvae2.from_pretrained` returns."""
+        from keras_vqvae2 import hub  # hub imports the models
+
+        return hub.from_pretrained(name_or_path, **kwargs).vqvae
+
     def _add_level(self, level, name, stride):
         conv_stack = {
             "stride": stride,

@@ -48,6 +48,32 @@ class VQVAE2:
         self._encode = compile_function(vqvae, vqvae.encode)
         self._decoders = {}
 
+    @classmethod
+    def from_pretrained(cls, name_or_path, **kwargs):
+        """As `keras_vqvae2.from_pretrained`."""
+        from keras_vqvae2 import hub  # hub imports the models
+
+        return hub.from_pretrained(name_or_path, **kwargs)
+
+    @classmethod
+    def from_preset_config(cls, name, dtype=None):
+        """As `keras_vqvae2.hub.from_preset_config`: an untrained preset."""
+        from keras_vqvae2 import hub
+
+        return hub.from_preset_config(name, dtype)
+
+    def save_pretrained(self, folder, **kwargs):
+        """As `keras_vqvae2.hub.save_pretrained`."""
+        from keras_vqvae2 import hub
+
+        hub.save_pretrained(self, folder, **kwargs)
+
+    def push_to_hub(self, repo_id, **kwargs):
+        """As `keras_vqvae2.hub.push_to_hub`."""
+        from keras_vqvae2 import hub
+
+        return hub.push_to_hub(self, repo_id, **kwargs)
+
     def encode(self, images, batch_size=8):
         """Codes of images.
 
