@@ -45,6 +45,11 @@ def nearest_codes(vectors, codebook):
     Returns:
         int32 tensor `(N,)`, the lowest index in case of a tie.
     """
+    # Far from the origin the norms would swallow the distances' digits; from
+    # the codebook's mean they are as small as they can be.
+    center = ops.mean(codebook, axis=0)  # (D,)
+    vectors = vectors - center
+    codebook = codebook - center
     # argmin ||z - e||^2 = argmax z.e - ||e||^2 / 2: ||z||^2 is the same for
     # all codes.
     bias = -ops.sum(ops.square(codebook), axis=-1) / 2  # (K,)

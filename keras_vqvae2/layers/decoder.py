@@ -107,6 +107,13 @@ class Decoder(keras.layers.Layer):
             x = upsample(x)
         return x
 
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        height, width = (
+            size and size * self.stride for size in (height, width)
+        )
+        return batch, height, width, self.output_dim
+
     def get_config(self):
         return {
             **super().get_config(),

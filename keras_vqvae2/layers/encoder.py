@@ -1,3 +1,5 @@
+import math
+
 import keras
 
 from keras_vqvae2.layers.residual_stack import ResidualStack
@@ -106,6 +108,13 @@ class Encoder(keras.layers.Layer):
         for conv in self.convs:
             x = conv(x)
         return self.residual_stack(x)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        height, width = (
+            size and math.ceil(size / self.stride) for size in (height, width)
+        )
+        return batch, height, width, self.hidden_dim
 
     def get_config(self):
         return {

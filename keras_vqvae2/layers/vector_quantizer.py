@@ -175,6 +175,7 @@ class VectorQuantizer(keras.layers.Layer):
         )
 
     def call(self, inputs, training=False):
+        self._check_last_axis(inputs.shape)
         inputs = ops.cast(inputs, "float32")
         vectors = ops.reshape(inputs, (-1, self.embedding_dim))  # (N, D)
         detached = ops.stop_gradient(vectors)
@@ -220,19 +221,26 @@ class VectorQuantizer(keras.layers.Layer):
             initialized < 0.5, 1.0, 2 * self.dead_code_threshold
         )
         self._move_codes(dead, candidates, counts, new_count)
-        self.initialized.assign(ops.cast(ops.any(usable), "float32"))
+        # A later batch without a usable vector must not start over.
+        self.initialized.assign(
+            ops.maximum(initialized, ops.cast(ops.any(usable), "float32"))
+        )
 
     def _draw_candidates(self, vectors):
         """One vector of the global batch for each code, on every replica."""
         num_local = ops.shape(vectors)[0]
         num_replicas, replica_id = replica_count_and_id()
         total = ops.cast(num_local * num_replicas, "float32")
-        # One draw from each K-th of the batch, so that no two are the same.
-        offsets = keras.random.uniform(
+        # One draw from each K-th of the batch, cut between whole vectors, so
+        # that no two are the same.
+        edges = ops.floor(
+            ops.arange(self.num_embeddings + 1, dtype="float32")
+            * (total / self.num_embeddings)
+        )
+        draws = keras.random.uniform(
             (self.num_embeddings,), seed=self.seed_generator, dtype="float32"
         )
-        slots = ops.arange(self.num_embeddings, dtype="float32") + offsets
-        indices = ops.floor(slots * (total / self.num_embeddings))
+        indices = edges[:-1] + ops.floor(draws * (edges[1:] - edges[:-1]))
         indices = ops.cast(ops.minimum(indices, total - 1), "int32")
         if num_replicas == 1:
             candidates = ops.take(vectors, indices, axis=0)
@@ -273,6 +281,7 @@ class VectorQuantizer(keras.layers.Layer):
         return self._count_decay * variable + (1 - self._count_decay) * value
 
     def compute_output_spec(self, inputs, training=False):
+        self._check_last_axis(inputs.shape)
         return (
             keras.KerasTensor(inputs.shape, dtype=self.compute_dtype),
             keras.KerasTensor(inputs.shape[:-1], dtype="int32"),

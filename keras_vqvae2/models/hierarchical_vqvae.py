@@ -60,8 +60,11 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
             codebook by gradient instead (`VectorQuantizer`).
         dead_code_threshold: A code used less than this share of the average
             is restarted; 0 turns it off.
+        level_dropout: In training, the share of images that are decoded from
+            a random number of their coarser maps alone, so that these learn
+            to stand by themselves. Not in the paper; see `decode(levels=)`.
         num_channels: Channels of the images.
-        seed: Integer; seeds the restarts of codes.
+        seed: Integer; seeds the restarts of codes and the level dropout.
         **kwargs: `name`, `dtype`, `trainable` as for every Keras model.
 
     Call arguments:
@@ -99,6 +102,7 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         commitment_cost=0.25,
         decay=0.99,
         dead_code_threshold=0.05,
+        level_dropout=0.0,
         num_channels=3,
         seed=0,
         **kwargs,
@@ -111,6 +115,11 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
                 "`strides` must be a sequence of one stride per level, for "
                 f"example (4, 2). Received: {strides!r}"
             )
+        if not 0 <= level_dropout <= 1:
+            raise ValueError(
+                "`level_dropout` is a share of the images and must be in "
+                f"[0, 1]. Received: {level_dropout!r}"
+            )
         self.strides = tuple(strides)
         self.hidden_dim = hidden_dim
         self.residual_dim = residual_dim
@@ -120,8 +129,10 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         self.commitment_cost = commitment_cost
         self.decay = decay
         self.dead_code_threshold = dead_code_threshold
+        self.level_dropout = level_dropout
         self.num_channels = num_channels
         self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
         self.encoders = []
         self.projections = []
@@ -278,6 +289,9 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
             features.append(x)
         joined = None
         codes = []
+        dropped = None
+        if training and self.level_dropout and self.num_levels > 1:
+            dropped = self._draw_dropped_levels(ops.shape(images)[0])
         for level in reversed(range(self.num_levels)):
             x = features[level]
             if joined is not None:
@@ -287,8 +301,21 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
                 self.projections[level](x), training=training
             )
             codes.append(level_codes)
+            if dropped is not None:
+                mean = ops.stop_gradient(
+                    self.quantizers[level].mean_embedding()
+                )
+                keep = (level >= dropped)[:, None, None, None]  # (B, 1, 1, 1)
+                quantized = ops.where(keep, quantized, mean)
             joined = self._join(level, joined, quantized)
         return joined, tuple(codes)
+
+    def _draw_dropped_levels(self, batch):
+        """For each image, how many of the finest levels are left out."""
+        draws = keras.random.uniform((2, batch), seed=self.seed_generator)
+        number = 1 + ops.floor(draws[0] * (self.num_levels - 1))
+        number = ops.where(draws[1] < self.level_dropout, number, 0.0)
+        return ops.cast(number, "int32")  # (B,)
 
     def call(self, images, training=False):
         joined, codes = self._quantize_levels(images, training)
@@ -449,6 +476,7 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
             "commitment_cost": self.commitment_cost,
             "decay": self.decay,
             "dead_code_threshold": self.dead_code_threshold,
+            "level_dropout": self.level_dropout,
             "num_channels": self.num_channels,
             "seed": self.seed,
         }

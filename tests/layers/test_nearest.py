@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+from reference import nearest
+
+from keras_vqvae2.layers import _nearest
+
+
+@pytest.mark.parametrize("num_vectors", [1, 7, 8, 9, 16, 29])
+def test_in_chunks(monkeypatch, num_vectors):
+    monkeypatch.setattr(_nearest, "_MAX_DISTANCES", 8 * 5)
+    monkeypatch.setattr(_nearest, "_MIN_ROWS", 2)
+    sizes = []
+    matmul = keras.ops.matmul
+
+    def recorded(x, y):
+        sizes.append(x.shape[0] * y.shape[1])
+        return matmul(x, y)
+
+    monkeypatch.setattr(_nearest.ops, "matmul", recorded)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(num_vectors, 3)).astype("float32")
+    codebook = rng.normal(size=(5, 3)).astype("float32")
+    codes = _nearest.nearest_codes(
+        keras.ops.convert_to_tensor(vectors),
+        keras.ops.convert_to_tensor(codebook),
+    )
+    assert keras.backend.standardize_dtype(codes.dtype) == "int32"
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(codes), nearest(vectors, codebook)
+    )
+    assert sizes and max(sizes) <= 8 * 5
+
+
+def test_lowest_index_of_a_tie():
+    codebook = np.array([[4.0], [1.0], [-1.0], [1.0]], "float32")
+    vectors = np.array([[0.0], [1.0], [4.0], [2.5]], "float32")
+    codes = _nearest.nearest_codes(
+        keras.ops.convert_to_tensor(vectors),
+        keras.ops.convert_to_tensor(codebook),
+    )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(codes), [1, 1, 0, 0]
+    )
+
+
+def test_far_from_the_origin():
+    rng = np.random.default_rng(0)
+    vectors = (1000 + rng.normal(size=(200, 8))).astype("float32")
+    codebook = (1000 + rng.normal(size=(50, 8))).astype("float32")
+    codes = _nearest.nearest_codes(
+        keras.ops.convert_to_tensor(vectors),
+        keras.ops.convert_to_tensor(codebook),
+    )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(codes),
+        nearest(np.float64(vectors), np.float64(codebook)),
+    )

@@ -1,0 +1,357 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from reference import Reference
+
+import keras_vqvae2
+from keras_vqvae2.files import weight_names
+
+SIZES = {
+    "hidden_dim": 8,
+    "residual_dim": 4,
+    "num_residual_blocks": 1,
+    "num_embeddings": 16,
+    "embedding_dim": 4,
+}
+
+
+def make(strides=(4, 2), **arguments):
+    return keras_vqvae2.HierarchicalVQVAE(strides, **{**SIZES, **arguments})
+
+
+def images(batch=2, height=16, width=32, seed=0):
+    shape = (batch, height, width, 3)
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, shape, dtype="uint8")
+
+
+def numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+def spread(model):
+    """Makes the random weights large enough for many different codes."""
+    for weight in model.trainable_weights:
+        weight.assign(weight * 2 + keras.random.normal(weight.shape) / 20)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("strides", "sizes"),
+    [
+        ((8,), [(4, 6)]),
+        ((4, 2), [(4, 6), (8, 12)]),
+        ((2, 2, 2), [(4, 6), (8, 12), (16, 24)]),
+        ((2, 4, 2, 2), [(1, 2), (2, 4), (4, 8), (16, 32)]),
+    ],
+)
+@pytest.mark.parametrize("decay", [0.99, None])
+def test_any_number_of_levels(strides, sizes, decay):
+    model = make(strides, decay=decay)
+    height = sizes[-1][0] * strides[0]
+    width = sizes[-1][1] * strides[0]
+    x = images(2, height, width)
+    codes = model.encode(x)
+    assert [tuple(c.shape) for c in codes] == [(2, *size) for size in sizes]
+    assert model.code_shapes(height, width) == tuple(sizes)
+    assert all(
+        keras.backend.standardize_dtype(level_codes.dtype) == "int32"
+        for level_codes in codes
+    )
+    for levels in range(1, len(strides) + 1):
+        decoded = model.decode(codes[:levels], levels)
+        assert tuple(decoded.shape) == x.shape
+    reconstructions, called_codes = model(x)
+    np.testing.assert_array_equal(
+        numpy(decoded), np.clip(numpy(reconstructions), 0, 255)
+    )
+    for ours, theirs in zip(codes, called_codes, strict=True):
+        np.testing.assert_array_equal(numpy(ours), numpy(theirs))
+    entry = keras.Input((height, width, 3))
+    symbolic, symbolic_codes = model(entry)
+    assert symbolic.shape == (None, height, width, 3)
+    assert [c.shape[1:] for c in symbolic_codes] == sizes
+
+
+def test_names_of_the_levels():
+    def names(count):
+        return make((2,) * count).level_names
+
+    assert names(1) == ("top",)
+    assert names(2) == ("top", "bottom")
+    assert names(3) == ("top", "middle", "bottom")
+    assert names(4) == ("top", "middle_1", "middle_2", "bottom")
+
+
+def test_one_level_is_the_original():
+    """Encoder, codebook, decoder; nothing conditions on anything."""
+    model = make((4,))
+    parts = {name.split("/")[0] for name in weight_names(model)}
+    assert parts == {
+        "encoder_top",
+        "projection_top",
+        "quantizer_top",
+        "decoder_top",
+    }
+    x = images()
+    features = model.encoders[0](x.astype("float32") / 127.5 - 1)
+    quantized, codes = model.quantizers[0](model.projections[0](features))
+    decoded = model.decoders[0](quantized)
+    reconstructions, called_codes = model(x)
+    np.testing.assert_array_equal(numpy(codes), numpy(called_codes[0]))
+    np.testing.assert_allclose(
+        numpy(reconstructions), (numpy(decoded) + 1) * 127.5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("num_residual_blocks", [0, 2])
+def test_two_levels_compute_the_reference(num_residual_blocks):
+    model = spread(make(num_residual_blocks=num_residual_blocks))
+    x = images(seed=1)
+    model(x, training=True)  # Fills the codebooks.
+    weights = dict(
+        zip(weight_names(model), map(numpy, model.weights), strict=True)
+    )
+    reconstructions, codes = model(x)
+    expected, _, expected_codes = Reference(weights)(x)
+    for ours, theirs in zip(codes, expected_codes, strict=True):
+        assert len(np.unique(theirs)) > 5
+        np.testing.assert_array_equal(numpy(ours), theirs)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(
+        numpy(reconstructions) / 127.5 - 1, expected, atol=1e-4
+    )
+
+
+def test_sizes_of_table_5():
+    model = keras_vqvae2.HierarchicalVQVAE()
+    assert model.strides == (4, 2)
+    assert model.commitment_cost == 0.25 and model.decay == 0.99
+    shapes = {
+        name: tuple(weight.shape)
+        for name, weight in zip(weight_names(model), model.weights, strict=True)
+    }
+    for level in ("top", "bottom"):
+        assert shapes[f"quantizer_{level}/embeddings"] == (512, 64)
+        for part in ("encoder", "decoder"):
+            stack = f"{part}_{level}/residual_stack"
+            for block in range(2):
+                name = f"{stack}/block_{block}"
+                assert shapes[f"{name}_conv3/kernel"] == (3, 3, 128, 64)
+                assert shapes[f"{name}_conv1/kernel"] == (1, 1, 64, 128)
+            assert f"{stack}/block_2_conv3/kernel" not in shapes
+    assert shapes["encoder_bottom/downsample_0/kernel"] == (4, 4, 3, 64)
+    assert shapes["encoder_bottom/downsample_1/kernel"] == (4, 4, 64, 128)
+    assert shapes["encoder_top/downsample_0/kernel"] == (4, 4, 128, 64)
+    assert shapes["encoder_top/conv/kernel"] == (3, 3, 64, 128)
+    assert shapes["projection_bottom/kernel"] == (1, 1, 192, 64)
+    assert shapes["decoder_bottom/conv/kernel"] == (3, 3, 128, 128)
+    assert shapes["decoder_bottom/upsample_1/kernel"] == (4, 4, 3, 64)
+    assert model.code_shapes(256, 256) == ((32, 32), (64, 64))
+    # The weights of the peer's network of the same sizes.
+    trainable = sum(np.prod(w.shape) for w in model.trainable_weights)
+    assert trainable == 1_396_035
+
+
+def test_config():
+    config = {
+        "strides": (2, 4),
+        **SIZES,
+        "commitment_cost": 0.5,
+        "decay": None,
+        "dead_code_threshold": 0.2,
+        "num_channels": 1,
+        "seed": 7,
+    }
+    model = keras_vqvae2.HierarchicalVQVAE(**config, dtype="mixed_bfloat16")
+    got = model.get_config()
+    base = {key: got[key] for key in ("name", "trainable", "dtype")}
+    assert got == {**base, **config}
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    copy = keras.saving.deserialize_keras_object(json.loads(text))
+    assert copy.get_config() == got
+    assert weight_names(copy) == weight_names(model)
+    for level, quantizer in enumerate(model.quantizers):
+        assert isinstance(quantizer, keras_vqvae2.layers.VectorQuantizer)
+        assert quantizer.dtype_policy.name == "mixed_bfloat16"
+        assert quantizer.commitment_cost == 0.5
+        assert quantizer.dead_code_threshold == 0.2
+        assert quantizer.seed == 7 + level
+    names = weight_names(make())
+    assert names == weight_names(make(name="other"))
+
+
+def test_decay_reaches_the_quantizers():
+    assert all(
+        quantizer.decay == 0.9 for quantizer in make(decay=0.9).quantizers
+    )
+
+
+def test_levels_replaced_by_the_mean():
+    model = spread(make())
+    x = images()
+    model(x, training=True)
+    top, bottom = model.encode(x)
+    coarse = numpy(model.decode((top,), levels=1))
+    np.testing.assert_array_equal(
+        coarse, numpy(model.decode((top, bottom), levels=1))
+    )
+    assert np.any(coarse != numpy(model.decode((top, bottom))))
+    # By hand: the mean vector of the bottom codebook at every place.
+    quantizer = model.quantizers[0]
+    counts, codebook = numpy(quantizer.counts), numpy(quantizer.codebook)
+    mean = (counts / counts.sum()) @ codebook
+    quantizer.embeddings.assign(np.tile(mean, (16, 1)))
+    np.testing.assert_allclose(
+        coarse, numpy(model.decode((top, bottom))), atol=1e-2
+    )
+
+
+def test_bits_per_image():
+    assert make(num_embeddings=512).bits_per_image(256, 256) == 5120 * 9
+    assert make((2, 2)).bits_per_image(8, 8) == (16 + 4) * 4
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_pixels_and_codes_exact(policy):
+    model = make(dtype=policy)
+    reconstructions, codes = model(images())
+    assert keras.backend.standardize_dtype(reconstructions.dtype) == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    decoded = model.decode(codes)
+    np.testing.assert_array_equal(
+        numpy(decoded), np.clip(numpy(reconstructions), 0, 255)
+    )
+    assert model.encoders[0].compute_dtype == policy.removeprefix("mixed_")
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int64", "float16", "float32", "float64"]
+)
+def test_dtypes_of_images(dtype):
+    model = make()
+    x = images()
+    for ours, theirs in zip(
+        model.encode(x.astype(dtype)), model.encode(x), strict=True
+    ):
+        np.testing.assert_array_equal(numpy(ours), numpy(theirs))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((16, 16, 3)), ValueError, r"\(16, 16, 3\).*image\[None\]"),
+        (np.zeros((2, 3, 16, 16)), ValueError, r"np.moveaxis\(x, 1, -1\)"),
+        (np.zeros((2, 16, 16, 1)), ValueError, r"Repeat the grey channel"),
+        (np.zeros((2, 16, 16, 4)), ValueError, r"Drop the alpha channel"),
+        (np.zeros((0, 16, 16, 3)), ValueError, r"nothing in them"),
+        (np.zeros((2, 12, 16, 3)), ValueError, r"multiples of.*8.*12x16"),
+        (np.zeros((2, 16, 9, 3)), ValueError, r"multiples of.*8.*16x9"),
+        (images() / 255, ValueError, r"must be 0..255.*pass `255 \* x`"),
+        (images() / 127.5 - 1, ValueError, r"pass `127.5 \* \(x \+ 1\)`"),
+        (images() - 10.0, ValueError, r"0..255.*values from -10 to"),
+        (images() * 257.0, ValueError, r"0..255.*to 65"),
+        (images().astype("int32") - 1, ValueError, r"values from -1 to"),
+        (images() + np.nan, ValueError, r"must be finite.*nan"),
+        (images() + np.inf, ValueError, r"must be finite.*inf"),
+        (images() > 9, TypeError, r"uint8 or float.*bool"),
+        (images() * 1j, TypeError, r"uint8 or float.*complex128"),
+        (None, ValueError, r"must have shape .* Received shape \(\)"),
+        ("cat.png", ValueError, r"must have shape .* Received shape \(\)"),
+    ],
+)
+def test_bad_images(x, error, message):
+    model = make(num_residual_blocks=0)
+    with pytest.raises(error, match=message):
+        model.encode(x)
+    if x is not None and getattr(x, "dtype", None) is not None:
+        model.compile("sgd")
+        with pytest.raises(error, match=message):
+            model.fit(x, verbose=0)
+
+
+def test_bad_images_in_a_dataset():
+    tf = pytest.importorskip("tensorflow")
+    model = make(num_residual_blocks=0)
+    model.compile("sgd")
+    for x, message in (
+        (images() / 255.0, "pass `255"),
+        (images(2, 12, 16), "multiples of"),
+        (images()[..., :1], "grey"),
+        ((images() / 255.0, np.zeros(2)), "pass `255"),
+    ):
+        dataset = tf.data.Dataset.from_tensor_slices(x).batch(2)
+        with pytest.raises(ValueError, match=message):
+            model.fit(dataset, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices({"image": images()}).batch(2)
+    with pytest.raises(
+        ValueError, match=r"images, or \(images, labels\).*dict"
+    ):
+        model.fit(dataset, verbose=0)
+
+
+TOP, BOTTOM = np.zeros((2, 2, 4), "int32"), np.zeros((2, 4, 8), "int32")
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ((TOP,), r"tuple of 2 maps, coarse to fine \(top, bottom\).*1 maps"),
+        ((TOP, BOTTOM, BOTTOM), r"tuple of 2 maps.*Received 3 maps"),
+        (TOP, r"tuple of 2 maps.*Received a ndarray"),
+        ((TOP[0], BOTTOM[0]), r"top map must have shape \(batch, height, wi"),
+        ((TOP, BOTTOM[:1]), r"bottom map must have shape \(2, 4, 8\).*\(1, 4"),
+        ((BOTTOM, TOP), r"bottom map must have shape \(2, 8, 16\), 2 times"),
+        ((TOP, BOTTOM + 16), r"must be in 0..15. The bottom map .* 16 to 16"),
+        ((TOP - 1, BOTTOM), r"must be in 0..15. The top map .* -1 to -1"),
+        ((TOP / 1, BOTTOM), r"Codes must be integers. Received float64"),
+        ((TOP > 0, BOTTOM), r"Codes must be integers. Received bool"),
+        ((TOP[:0], BOTTOM[:0]), r"The top map is empty: \(0, 2, 4\)"),
+    ],
+)
+def test_bad_codes(codes, message):
+    with pytest.raises(ValueError, match=message):
+        make(num_residual_blocks=0).decode(codes)
+
+
+@pytest.mark.parametrize("levels", [0, 3, -1, "top", 1.5])
+def test_bad_levels(levels):
+    with pytest.raises(ValueError, match=r"`levels` must be 1 to 2.*Received"):
+        make(num_residual_blocks=0).decode((TOP, BOTTOM), levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": 4}, r"`strides` must be a sequence.*\(4, 2\).*: 4"),
+        ({"strides": ()}, r"`strides` must be a sequence.*: \(\)"),
+        ({"strides": None}, r"`strides` must be a sequence.*: None"),
+        ({"strides": (3, 2)}, r"stride must be a power of two.*: 3"),
+        ({"strides": ("4", 2)}, r"stride must be a power of two.*: '4'"),
+        ({"hidden_dim": 7}, "`hidden_dim` must be a positive even.*: 7"),
+        ({"residual_dim": 0}, "`residual_dim` must be a positive.*: 0"),
+        ({"num_residual_blocks": -1}, "`num_residual_blocks` must .*: -1"),
+        ({"num_embeddings": 0}, "`num_embeddings` must be a positive.*: 0"),
+        ({"embedding_dim": 0}, "`embedding_dim` must be a positive.*: 0"),
+        ({"embedding_dim": 2.0}, "`embedding_dim` must be a positive.*: 2.0"),
+        ({"commitment_cost": -1}, "`commitment_cost` must not be neg.*: -1"),
+        ({"decay": 1.5}, r"`decay` must be in \(0, 1\). Received: 1.5"),
+        ({"dead_code_threshold": 2}, r"`dead_code_threshold` .*: 2"),
+        ({"num_channels": 0}, "`num_channels` must be a positive.*: 0"),
+        ({"num_channels": "3"}, "`num_channels` must be a positive.*: '3'"),
+        ({"seed": None}, "`seed` must be an integer. Received: None"),
+        ({"seed": "a"}, "`seed` must be an integer. Received: 'a'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights"])
+def test_compile_has_no_losses(argument):
+    with pytest.raises(ValueError, match=f"its own loss.*leave out {argument}"):
+        make(num_residual_blocks=0).compile("adam", **{argument: ["mse"]})
