@@ -18,9 +18,6 @@ def main(argv=None):
         Exit code: 0, or 2 after one line on stderr that says what was wrong.
         130 after Ctrl-C.
     """
-    # TensorFlow is talkative; what matters to the user is an exception.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     args = _parser().parse_args(argv)
     try:
         args.run(args)
@@ -187,6 +184,11 @@ def _add_train(sub):
     for name, default, summary in (
         ("learning-rate", 3e-4, "peak learning rate of Adam"),
         ("clip-norm", 1.0, "norm to which the gradient is clipped"),
+        (
+            "level-dropout",
+            0.02,
+            "share of images decoded from coarse maps only",
+        ),
         ("checkpoint-minutes", 5.0, "minutes between checkpoints"),
     ):
         sub.add_argument(
@@ -413,6 +415,7 @@ def _train(args):
         vqvae = HierarchicalVQVAE(
             **{**PRESETS[args.preset].vqvae, **sizes}, dtype=args.dtype
         )
+    vqvae.level_dropout = args.level_dropout
     train_vqvae(
         vqvae,
         args.data,

@@ -96,6 +96,8 @@ def train_vqvae(
         FileNotFoundError: If `resume` is true and there is no checkpoint.
         ValueError: If an argument does not fit.
     """
+    import tensorflow as tf
+
     output = pathlib.Path(output)
     checkpoint = output / "checkpoint.safetensors"
     if resume and not checkpoint.exists():
@@ -139,6 +141,11 @@ def train_vqvae(
             split=validation_split,
             training=False,
             resize=resize,
+        )
+        # Unreadable files are left out, so the size is known after a pass;
+        # Keras takes the end of a set of unknown size for a fault.
+        validation = validation.apply(
+            tf.data.experimental.assert_cardinality(sum(1 for _ in validation))
         )
         examples = next(iter(validation.take(1))).numpy()[:4]
 

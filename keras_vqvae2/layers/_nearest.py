@@ -5,10 +5,11 @@ import contextlib
 import keras
 from keras import ops
 
-# Distances held at a time, in float32: 4M are 16 MiB, which stays in the
-# caches. With fewer than 512 rows the matrix product itself gets slow.
+# Distances held at a time, in float32: 4M are 16 MiB, which stays near the
+# caches. Few rows make the matrix product itself inefficient: measured, 512
+# are best on TensorFlow and too few on PyTorch.
 _MAX_DISTANCES = 2**22
-_MIN_ROWS = 512
+_MIN_ROWS = 512 if keras.backend.backend() == "tensorflow" else 2048
 
 
 def _float32_products():

@@ -1,0 +1,268 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vqvae2
+from keras_vqvae2.cli import main
+from keras_vqvae2.data import load_image
+
+TINY = {
+    "hidden_dim": 8,
+    "residual_dim": 4,
+    "num_embeddings": 16,
+    "embedding_dim": 4,
+}
+TINY_OPTIONS = [
+    word
+    for name, value in TINY.items()
+    for word in (f"--{name.replace('_', '-')}", str(value))
+]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    vqvae = keras_vqvae2.HierarchicalVQVAE(**TINY)
+    keras_vqvae2.VQVAE2(vqvae).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, size in enumerate([(37, 50), (64, 64), (40, 33)]):
+        image = rng.integers(0, 256, (*size, 3), dtype="uint8")
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
+
+
+def _fails(capsys, *argv):
+    """The one line on stderr of a command that fails with exit code 2."""
+    assert main([str(word) for word in argv]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("keras-vqvae2: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_list_names_every_preset(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "vqvae2-imagenet256" in out
+    assert "no weights yet, train with examples/train_vqvae.py" in out
+
+
+def test_info(capsys, model_folder):
+    assert main(["info", model_folder]) == 0
+    out = capsys.readouterr().out
+    assert "num_embeddings: 16" in out
+    assert "top 32x32, bottom 64x64" in out
+    # (32^2 + 64^2) codes of 4 bits on 256^2 pixels
+    assert "bits per pixel: 0.312" in out
+
+
+def test_reconstruct_one(capsys, model_folder, photos, tmp_path):
+    output = tmp_path / "out.png"
+    argv = ["reconstruct", str(photos / "0.png"), "--model", model_folder]
+    assert main([*argv, "-o", str(output)]) == 0
+    out = capsys.readouterr().out
+    picture = load_image(output)
+    assert picture.shape == (37, 2 * 50 + 4, 3)
+    image = load_image(photos / "0.png")
+    np.testing.assert_array_equal(picture[:, :50], image)
+    model = keras_vqvae2.from_pretrained(model_folder)
+    expected = model.reconstruct(image[None])[0]
+    np.testing.assert_array_equal(picture[:, 54:], expected)
+    mse = np.mean((image.astype(float) - expected) ** 2)
+    assert f"PSNR {10 * np.log10(255**2 / mse):.2f} dB" in out
+    # 40x56 pixels are coded: 35 + 140 codes of 4 bits
+    assert f"{175 * 4 / (37 * 50):.3f} bits per pixel" in out
+
+    assert main([*argv, "--levels", "-o", str(output)]) == 0
+    assert load_image(output).shape == (37, 3 * 50 + 2 * 4, 3)
+
+
+def test_reconstruct_folder(capsys, model_folder, photos, tmp_path):
+    argv = ["reconstruct", str(photos), "--model", model_folder]
+    assert main([*argv, "-o", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "[3/3]" in out and "mean of 3: PSNR" in out
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["0.png", "1.png", "2.png"]
+    assert "name a folder" in _fails(capsys, *argv, "-o", tmp_path / "one.png")
+
+
+def test_reconstruct_sample(capsys, model_folder, tmp_path):
+    output = tmp_path / "out.png"
+    argv = ["reconstruct", "--sample", "--model", model_folder]
+    assert main([*argv, "-o", str(output)]) == 0
+    assert load_image(output).shape == (600, 2 * 512 + 4, 3)
+
+
+@pytest.mark.parametrize("levels", [None, 1])
+def test_encode_and_decode(capsys, model_folder, photos, tmp_path, levels):
+    codes, images = tmp_path / "codes", tmp_path / "images"
+    argv = ["encode", str(photos), "--model", model_folder, "-o", str(codes)]
+    assert main(argv) == 0
+    argv = ["decode", str(codes), "-o", str(images)]
+    argv += ["--levels", str(levels)] if levels else []
+    assert main(argv) == 0
+    model = keras_vqvae2.from_pretrained(model_folder)
+    for i in range(3):
+        image = load_image(photos / f"{i}.png")
+        decoded = load_image(images / f"{i}.png")
+        expected = model.reconstruct(image[None], levels=levels)[0]
+        np.testing.assert_array_equal(decoded, expected)
+
+
+def test_files_of_the_same_name(capsys, model_folder, photos, tmp_path):
+    other = photos / "below"
+    other.mkdir()
+    (photos / "0.png").rename(other / "1.png")
+    argv = ["encode", str(photos), "--model", model_folder]
+    assert main([*argv, "-o", str(tmp_path / "codes")]) == 0
+    assert len(list((tmp_path / "codes").iterdir())) == 3
+
+
+def test_bad_input(capsys, model_folder, photos, tmp_path):
+    out = tmp_path / "out.png"
+    absent = tmp_path / "absent.png"
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    model = ("--model", model_folder)
+    assert "absent.png" in _fails(capsys, "reconstruct", absent, "-o", out)
+    assert "No image given" in _fails(capsys, "reconstruct")
+    assert "text.png" in _fails(capsys, "reconstruct", text, "-o", out, *model)
+    error = _fails(capsys, "info", "vqvae2-imagenet257")
+    assert "Did you mean 'vqvae2-imagenet256'" in error
+    assert "examples/train_vqvae.py" in _fails(
+        capsys, "info", "vqvae2-ffhq1024"
+    )
+    error = _fails(capsys, "decode", text, "-o", out)
+    assert "not a whole file of codes" in error
+    assert "no .codes files" in _fails(capsys, "decode", photos, "-o", out)
+    codes = tmp_path / "a.codes"
+    main(["encode", str(photos / "0.png"), *model, "-o", str(codes)])
+    capsys.readouterr()
+    error = _fails(capsys, "decode", codes, "--levels", 3, "-o", out)
+    assert "`levels` must be 1 to 2" in error
+    assert not out.exists()
+    with pytest.raises(SystemExit) as exit_:
+        main(["decode", str(codes), "--levels", "0", "-o", str(out)])
+    assert exit_.value.code == 2
+    with pytest.raises(SystemExit) as exit_:
+        main(["nonsense"])
+    assert exit_.value.code == 2
+
+
+def test_decode_with_another_model(capsys, model_folder, photos, tmp_path):
+    codes = tmp_path / "a.codes"
+    argv = ["encode", str(photos / "0.png"), "--model", model_folder]
+    main([*argv, "-o", str(codes)])
+    other = keras_vqvae2.HierarchicalVQVAE(**{**TINY, "num_embeddings": 8})
+    keras_vqvae2.VQVAE2(other).save_pretrained(tmp_path / "other")
+    capsys.readouterr()
+    argv = ("decode", codes, "-o", tmp_path / "out.png")
+    error = _fails(capsys, *argv, "--model", tmp_path / "other")
+    assert "2 maps of 16 codes" in error and "2 of 8" in error
+
+
+def _train_arguments(photos, output, steps):
+    return [
+        "train",
+        *("--data", str(photos), "--output", str(output)),
+        *("--validation-data", str(photos)),
+        *("--image-size", "16", "--batch-size", "2", "--steps", str(steps)),
+        *("--steps-per-epoch", "4", "--decay-steps", "2"),
+        *("--warmup-steps", "1", *TINY_OPTIONS),
+    ]
+
+
+def test_train(capsys, photos, tmp_path):
+    output = tmp_path / "run"
+    assert main(_train_arguments(photos, output, 6)) == 0
+    captured = capsys.readouterr()
+    assert "Trained model" in captured.out
+    assert "step 6: " in captured.err and "val_psnr" in captured.err
+    assert {path.name for path in output.iterdir()} >= {
+        "arguments.json",
+        "checkpoint.safetensors",
+        "history.csv",
+        "model",
+        "tensorboard",
+    }
+    model = keras_vqvae2.from_pretrained(output / "model")
+    assert model.vqvae.num_embeddings == 16
+
+    argv = _train_arguments(photos, output, 6)
+    assert "Go on with it by --resume" in _fails(capsys, *argv)
+    absent = _train_arguments(photos, tmp_path / "absent", 6)
+    assert "nothing to resume" in _fails(capsys, *absent, "--resume")
+    assert main([*_train_arguments(photos, output, 8), "--resume"]) == 0
+
+    start = ["--initial-weights", str(output / "model")]
+    argv = _train_arguments(photos, tmp_path / "second", 1)
+    assert "leave out hidden_dim" in _fails(capsys, *argv, *start)
+    argv = [word for word in argv if word not in TINY_OPTIONS]
+    assert main([*argv, *start]) == 0
+
+
+def test_train_errors(capsys, photos, tmp_path):
+    output = tmp_path / "run"
+    argv = _train_arguments(photos, output, 6)
+    argv[argv.index("--image-size") + 1] = "20"
+    assert "multiple of 8" in _fails(capsys, *argv)
+    argv = _train_arguments(tmp_path / "absent", output, 6)
+    assert "absent" in _fails(capsys, *argv)
+    argv = _train_arguments(photos, output, 6)
+    assert "no preset 'x'" in _fails(capsys, *argv, "--preset", "x")
+    assert not output.exists()
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough"
+)
+def test_killed_training_goes_on(photos, tmp_path):
+    """SIGKILL in the middle; the resumed run's log is the unbroken one's."""
+
+    def run(output, *options):
+        argv = [*_train_arguments(photos, output, 40), *options]
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_vqvae2_cli", *argv],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        )
+
+    assert run(tmp_path / "unbroken").wait() == 0
+    killed = run(tmp_path / "killed", "--checkpoint-minutes", "0")
+    log = tmp_path / "killed" / "history.csv"
+    while not log.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert run(tmp_path / "killed", "--resume").wait() == 0
+    assert (
+        log.read_text() == (tmp_path / "unbroken" / "history.csv").read_text()
+    )
+
+
+def test_the_command_line_runs_as_a_program(model_folder, tmp_path):
+    command = [sys.executable, "-m", "keras_vqvae2_cli"]
+    result = subprocess.run(
+        [*command, "reconstruct", "absent.png"], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "keras-vqvae2: error: There is no file or folder absent.png.\n"
+    )
