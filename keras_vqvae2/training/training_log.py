@@ -17,14 +17,14 @@ class TrainingLog(keras.callbacks.Callback):
         folder: Folder for `history.csv` and `tensorboard/`.
         make_picture: Function without arguments that returns a uint8 picture
             `(height, width, 3)`, shown in TensorBoard, or None.
-        file: Stream for the line of text, None for no line.
+        verbose: Whether to print a line an epoch on stderr.
     """
 
-    def __init__(self, folder, make_picture=None, file=sys.stderr):
+    def __init__(self, folder, make_picture=None, verbose=True):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.make_picture = make_picture
-        self.file = file
+        self.verbose = verbose
         self._rows = None
         self._writer = None
 
@@ -68,6 +68,6 @@ class TrainingLog(keras.callbacks.Callback):
             if self.make_picture is not None:
                 tf.summary.image("reconstructions", self.make_picture()[None])
         self._writer.flush()
-        if self.file is not None:
+        if self.verbose:
             values = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
-            print(f"step {step}: {values}", file=self.file, flush=True)
+            print(f"step {step}: {values}", file=sys.stderr, flush=True)

@@ -59,7 +59,7 @@ def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
     validation_data = next(iter(_batches(10**6))).numpy()
 
     def fit(model, folder, **kwargs):
-        callbacks = [TrainingLog(folder, file=None)]
+        callbacks = [TrainingLog(folder, verbose=False)]
         callbacks += kwargs.pop("callbacks", [])
         return resumable_fit(
             model,
@@ -154,7 +154,7 @@ def test_errors(tmp_path):
 
 def test_log_has_pictures_and_scalars(tmp_path):
     picture = np.full((8, 8, 3), 7, "uint8")
-    log = TrainingLog(tmp_path, make_picture=lambda: picture, file=None)
+    log = TrainingLog(tmp_path, make_picture=lambda: picture, verbose=False)
     _model().fit(_batches(0), steps_per_epoch=1, callbacks=[log], verbose=0)
     (events,) = (tmp_path / "tensorboard").iterdir()
     tags = set()
