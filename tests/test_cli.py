@@ -210,6 +210,7 @@ def test_train(capsys, photos, tmp_path):
     assert "nothing to resume" in _fails(capsys, *absent, "--resume")
     assert main([*_train_arguments(photos, output, 8), "--resume"]) == 0
 
+    capsys.readouterr()
     start = ["--initial-weights", str(output / "model")]
     argv = _train_arguments(photos, tmp_path / "second", 1)
     assert "leave out hidden_dim" in _fails(capsys, *argv, *start)
