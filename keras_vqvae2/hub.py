@@ -631,7 +631,7 @@ def _explained(
     """Turns what huggingface_hub raises into one error that says what to do."""
     try:
         yield
-    except (OSError, ValueError, errors.HTTPError) as error:
+    except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
         explained = _explain(
             error, repo_id, revision, local_files_only, writing
         )
@@ -642,11 +642,15 @@ def _explained(
 
 def _explain(error, repo_id, revision, local_files_only, writing):
     """The error to raise instead, None for one that says enough by itself."""
-    # "Force download failed due to the above error."
-    if type(error) is ValueError and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+    # The client wraps what the Hub answered in one of these.
+    wrappers = (ValueError, RuntimeError, errors.LocalEntryNotFoundError)
+    if isinstance(error, wrappers) and isinstance(
+        error.__cause__, (errors.HTTPError, errors.OfflineModeIsEnabled)
+    ):
+        if not (writing and isinstance(error, ValueError)):  # a bad card
+            error = error.__cause__
     where = f"{repo_id} on the Hub"
-    at = f"{where}, revision {revision!r}," if revision else where
+    at = f"{where}, revision {revision!r}" if revision else where
     log_in = "log in with `hf auth login`, or pass `token`"
     status = getattr(getattr(error, "response", None), "status_code", None)
 
@@ -702,11 +706,10 @@ def _explain(error, repo_id, revision, local_files_only, writing):
             f"The download of {at} was cut short. Try again. ({error})"
         )
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.HTTPError)):
-        cause = error.__cause__ or error
         verb = "answered with an error" if status else "cannot be reached"
-        tried = "" if writing else " and a copy is not in the cache"
+        tried = "" if writing else ", and it is not in the cache"
         return ConnectionError(
-            f"The Hub {verb}, after retries,{tried}: {at}. Check the "
-            f"connection, proxy and HF_ENDPOINT, or try later. ({cause})"
+            f"{at}: the Hub {verb}, also after retries{tried}. Check the "
+            f"connection, proxy and HF_ENDPOINT, or try later. ({error})"
         )
     return None
