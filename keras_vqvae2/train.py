@@ -132,6 +132,7 @@ def train_vqvae(
         )
 
     make_dataset(0)  # Bad data is an error before anything is written.
+    model = VQVAE2(vqvae)
     validation = make_picture = None
     if validation_data is not None:
         validation = image_dataset(
@@ -150,7 +151,7 @@ def train_vqvae(
         examples = next(iter(validation.take(1))).numpy()[:4]
 
         def make_picture():
-            return figure3(VQVAE2(vqvae), examples)
+            return figure3(model, examples)
 
     arguments = {
         "data": str(data),
@@ -178,7 +179,6 @@ def train_vqvae(
         callbacks=[TrainingLog(output, make_picture)],
         verbose=verbose,
     )
-    model = VQVAE2(vqvae)
     model.save_pretrained(output / "model", overwrite=True)
     return model, history
 
