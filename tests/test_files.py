@@ -281,6 +281,8 @@ while True:
         for name in ("a", "b"):
             with files.atomic_path(new / name) as temporary:
                 temporary.write_text(f"{step} " * 1000)
+    with files.atomic_path(folder.with_name("file")) as temporary:
+        temporary.write_bytes(bytes([step % 256]) * 3_000_000)
     print(step, flush=True)
 """
 
@@ -333,26 +335,40 @@ needs_sigkill = pytest.mark.skipif(
 )
 
 
-@needs_sigkill
-def test_a_kill_leaves_the_old_or_the_new_folder(tmp_path, start):
+def moments(process, count):
+    """Waits for random moments of a process that saves, then kills it.
+
+    It stands still while the caller looks: the disk is as after a kill then.
+    """
     generator = random.Random(0)
+    for _ in range(count):
+        time.sleep(generator.uniform(0, 0.03))
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        yield
+        process.send_signal(signal.SIGCONT)
+    time.sleep(generator.uniform(0, 0.03))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    yield
+
+
+@needs_sigkill
+def test_a_kill_leaves_the_old_or_the_new_files(tmp_path, start):
     step = 0
-    for _ in range(15):
+    for _ in range(4):
         process = start(QUICK_SAVER, tmp_path, files.__file__, step)
         step = int(process.stdout.readline())
-        time.sleep(generator.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        folder = files.settled_folder(tmp_path / "folder")
-        words = {
-            word
-            for name in ("a", "b")
-            for word in (folder / name).read_text().split(" ")[:-1]
-        }
-        assert len(words) == 1, "a mixture of two saves"
-        assert int(*words) >= step
-        assert len((folder / "a").read_text().split(" ")) == 1001
-        step = int(*words)
+        for _ in moments(process, 15):
+            content = (tmp_path / "file").read_bytes()
+            assert len(content) == 3_000_000 and len(set(content)) == 1
+            folder = files.settled_folder(tmp_path / "folder")
+            a, b = ((folder / name).read_text() for name in ("a", "b"))
+            assert a == b, "a mixture of two saves"
+            steps = a.split()
+            assert len(steps) == 1000 and len(set(steps)) == 1
+            assert int(steps[0]) >= step
+            step = int(steps[0])
 
 
 def step_of(vqvae):
@@ -363,23 +379,12 @@ def step_of(vqvae):
 
 @needs_sigkill
 def test_a_kill_leaves_the_old_or_the_new_model(model, tmp_path, start):
-    generator = random.Random(0)
     step = 0
     for _ in range(2):
-        # One import of Keras, then many looks at one process that saves:
-        # stopped at a random moment, the disk is as after a kill then.
         process = start(SAVER, tmp_path, step)
         step = int(process.stdout.readline())
-        for _ in range(8):
-            time.sleep(generator.uniform(0, 0.03))
-            process.send_signal(signal.SIGSTOP)
-            os.waitpid(process.pid, os.WUNTRACED)
+        for _ in moments(process, 8):
             step = check_both(model, tmp_path, step)
-            process.send_signal(signal.SIGCONT)
-        time.sleep(generator.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        step = check_both(model, tmp_path, step)
 
 
 def check_both(model, tmp_path, step):
