@@ -965,7 +965,7 @@ assert model.name == "tiny"
         check=True,
         env=environment,
         cwd=pathlib.Path(__file__).parents[2],
-        timeout=120,
+        timeout=600,
     )
     assert f"GET /someone/{FFHQ}/resolve/" in "\n".join(hub.requests)
     assert list((tmp_path / "home").rglob("model.safetensors"))
