@@ -11,13 +11,13 @@ def test_in_chunks(monkeypatch, num_vectors):
     monkeypatch.setattr(_nearest, "_MAX_DISTANCES", 8 * 5)
     monkeypatch.setattr(_nearest, "_MIN_ROWS", 2)
     sizes = []
-    matmul = keras.ops.matmul
+    argmax_of_scores = _nearest._argmax_of_scores
 
-    def recorded(x, y):
-        sizes.append(x.shape[0] * y.shape[1])
-        return matmul(x, y)
+    def recorded(rows, matrix, bias):
+        sizes.append(rows.shape[0] * matrix.shape[1])
+        return argmax_of_scores(rows, matrix, bias)
 
-    monkeypatch.setattr(_nearest.ops, "matmul", recorded)
+    monkeypatch.setattr(_nearest, "_argmax_of_scores", recorded)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(num_vectors, 3)).astype("float32")
     codebook = rng.normal(size=(5, 3)).astype("float32")
