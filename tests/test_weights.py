@@ -1,0 +1,85 @@
+"""The weights that come with the package."""
+
+import socket
+
+import numpy as np
+import pytest
+
+import keras_vqvae2
+from keras_vqvae2 import files
+from keras_vqvae2.cli import _sample_photograph
+from keras_vqvae2.data import load_image
+from keras_vqvae2.models.vqvae2 import psnr
+from keras_vqvae2.presets import PRESETS
+
+NAME = "vqvae2-imagenet256"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("bundled weights must not touch the network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_reconstructs_a_photograph_offline(no_network):
+    model = keras_vqvae2.from_pretrained(NAME)
+    photograph = load_image(_sample_photograph())[None]
+    reconstruction = model.reconstruct(photograph)
+    assert reconstruction.shape == photograph.shape == (1, 600, 512, 3)
+    assert psnr(photograph, reconstruction)[0] > 28
+    # What the top map alone holds is a recognisable picture, too.
+    assert psnr(photograph, model.reconstruct(photograph, levels=1))[0] > 15
+
+
+def test_codes_decode_to_what_was_encoded():
+    model = keras_vqvae2.from_pretrained(NAME)
+    photograph = load_image(_sample_photograph())[None, :256, 128:384]
+    codes = model.encode(photograph)
+    assert [level.shape for level in codes] == [(1, 32, 32), (1, 64, 64)]
+    for level in codes:
+        assert level.min() >= 0 and level.max() < 512
+    np.testing.assert_array_equal(
+        model.decode(codes), model.reconstruct(photograph)
+    )
+
+
+def test_both_codebooks_are_in_use():
+    vqvae = keras_vqvae2.from_pretrained(NAME).vqvae
+    for quantizer in vqvae.quantizers:
+        counts = files.to_numpy(quantizer.counts)
+        assert (counts > 0.01 * counts.mean()).mean() >= 0.95
+
+
+def test_sizes_are_those_of_table_5():
+    config = keras_vqvae2.from_pretrained(NAME).vqvae.get_config()
+    for name, value in {
+        "strides": (4, 2),
+        "hidden_dim": 128,
+        "residual_dim": 64,
+        "num_residual_blocks": 2,
+        "num_embeddings": 512,
+        "embedding_dim": 64,
+        "commitment_cost": 0.25,
+        "decay": 0.99,
+    }.items():
+        assert config[name] == value
+
+
+def test_hashes_and_card():
+    folder = keras_vqvae2.hub.bundled_weights()[NAME]
+    sums = files.read_sha256sums(folder / "SHA256SUMS")
+    for name, digest in sums.items():
+        assert files.sha256(folder / name) == digest
+    assert PRESETS[NAME].weights_sha256 == sums["model.safetensors"]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "README.md",
+        "config.json",
+        "history.csv",
+        "learning_curve.png",
+        "metrics.json",
+        "model.safetensors",
+    }
