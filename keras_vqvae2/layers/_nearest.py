@@ -64,8 +64,11 @@ def nearest_codes(vectors, codebook):
     num_vectors = ops.shape(vectors)[0]
     if isinstance(num_vectors, int) and num_vectors <= chunk:
         return nearest(vectors)
-    padding = -num_vectors % chunk
+    # In this form JAX sees, for a batch of unknown size too, that it divides.
+    num_chunks = (num_vectors + chunk - 1) // chunk
+    padding = num_chunks * chunk - num_vectors
     chunks = ops.reshape(
-        ops.pad(vectors, [[0, padding], [0, 0]]), (-1, chunk, dim)
+        ops.pad(vectors, [[0, padding], [0, 0]]), (num_chunks, chunk, dim)
     )
-    return ops.reshape(ops.map(nearest, chunks), (-1,))[:num_vectors]
+    codes = ops.map(nearest, chunks)  # (num_chunks, chunk)
+    return ops.reshape(codes, (num_chunks * chunk,))[:num_vectors]

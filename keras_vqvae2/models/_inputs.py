@@ -108,6 +108,11 @@ def check_training_images(x, model):
     if hasattr(x, "element_spec"):  # tf.data.Dataset
         spec = x.element_spec
         spec = spec[0] if isinstance(spec, tuple) else spec
+        if not hasattr(spec, "shape"):
+            raise ValueError(
+                "A dataset must hold images, or (images, labels). Received "
+                f"elements of type {type(spec).__name__}: {spec}"
+            )
         if spec.shape.rank is not None:
             check_image_shape(
                 spec.shape, model.num_channels, model.total_stride
@@ -115,7 +120,8 @@ def check_training_images(x, model):
         if not spec.dtype.is_floating:
             return
         for batch in x.take(1):
-            x = batch[0] if isinstance(batch, tuple) else batch
+            # TensorFlow's tensors are not those of the other backends.
+            x = np.asarray(batch[0] if isinstance(batch, tuple) else batch)
     if isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
         check_image_shape(x.shape, model.num_channels, model.total_stride)
         check_pixel_values(x)
@@ -128,7 +134,10 @@ def check_codes(codes, model, levels):
         ValueError: If number, rank, sizes or values do not fit the model.
     """
     names = model.level_names
-    if not isinstance(codes, (tuple, list)) or len(codes) < levels:
+    if (
+        not isinstance(codes, (tuple, list))
+        or not levels <= len(codes) <= model.num_levels
+    ):
         received = (
             f"{len(codes)} maps"
             if isinstance(codes, (tuple, list))

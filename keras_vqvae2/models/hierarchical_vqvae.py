@@ -110,7 +110,7 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         super().__init__(**kwargs)
         # Pixels up to 255 would lose bits in half precision: scale first.
         self.autocast = False
-        if isinstance(strides, int) or not len(strides):
+        if not isinstance(strides, (tuple, list)) or not strides:
             raise ValueError(
                 "`strides` must be a sequence of one stride per level, for "
                 f"example (4, 2). Received: {strides!r}"
@@ -120,6 +120,17 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
                 "`level_dropout` is a share of the images and must be in "
                 f"[0, 1]. Received: {level_dropout!r}"
             )
+        for argument, value in (
+            ("embedding_dim", embedding_dim),
+            ("num_channels", num_channels),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"`{argument}` must be a positive integer. Received: "
+                    f"{value!r}"
+                )
+        if not isinstance(seed, int):
+            raise ValueError(f"`seed` must be an integer. Received: {seed!r}")
         self.strides = tuple(strides)
         self.hidden_dim = hidden_dim
         self.residual_dim = residual_dim
@@ -321,6 +332,16 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         joined, codes = self._quantize_levels(images, training)
         return self._to_pixels(self.decoders[0](joined)), codes
 
+    def compute_output_spec(self, images, training=False):
+        check_image_shape(images.shape, self.num_channels, self.total_stride)
+        batch, *size, _ = images.shape
+        codes = []
+        for stride in self.strides:
+            size = [s and s // stride for s in size]
+            codes.append(keras.KerasTensor((batch, *size), dtype="int32"))
+        reconstructions = keras.KerasTensor(images.shape, dtype="float32")
+        return reconstructions, tuple(reversed(codes))
+
     def _to_pixels(self, x):
         return (ops.cast(x, "float32") + 1.0) * 127.5
 
@@ -406,6 +427,12 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
                 f"out {', '.join(given)}. `compile(optimizer)` is enough."
             )
         super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles as before `save`, for `keras.models.load_model`."""
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**{k: v for k, v in config.items() if v is not None})
+        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`; float images are first checked for range."""

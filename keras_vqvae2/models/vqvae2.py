@@ -45,7 +45,11 @@ class VQVAE2:
             )
         self.vqvae = vqvae
         self.name = name
-        self._encode = compile_function(vqvae, vqvae.encode)
+        # Without `encode`'s checks: they are made once, of the whole batch.
+        self._encode = compile_function(
+            vqvae,
+            lambda images: vqvae._quantize_levels(images, training=False)[1],
+        )
         self._decoders = {}
 
     @classmethod
@@ -94,6 +98,9 @@ class VQVAE2:
             images.shape, self.vqvae.num_channels, self.vqvae.total_stride
         )
         check_pixel_values(images)
+        return self._encode_batches(images, batch_size)
+
+    def _encode_batches(self, images, batch_size):
         batches = [
             [
                 ops.convert_to_numpy(level_codes)
@@ -177,7 +184,7 @@ class VQVAE2:
             padded = pad_to_multiple(
                 ops.convert_to_numpy(batch), self.vqvae.total_stride
             )
-            codes = self.encode(padded, batch_size)
+            codes = self._encode_batches(padded, batch_size)
             decoded = self.decode(codes, levels, batch_size)
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)

@@ -8,6 +8,7 @@ from reference import Reference
 
 import keras_vqvae2
 from keras_vqvae2.files import weight_names
+from keras_vqvae2.models.hierarchical_vqvae import level_names
 
 SIZES = {
     "hidden_dim": 8,
@@ -33,24 +34,23 @@ def numpy(x):
 
 
 def spread(model):
-    """Makes the random weights large enough for many different codes."""
+    """Moves every weight from its start, the biases from zero too."""
     for weight in model.trainable_weights:
-        weight.assign(weight * 2 + keras.random.normal(weight.shape) / 20)
+        weight.assign(weight + keras.random.normal(weight.shape) / 20)
     return model
 
 
 @pytest.mark.parametrize(
-    ("strides", "sizes"),
+    ("strides", "sizes", "decay"),
     [
-        ((8,), [(4, 6)]),
-        ((4, 2), [(4, 6), (8, 12)]),
-        ((2, 2, 2), [(4, 6), (8, 12), (16, 24)]),
-        ((2, 4, 2, 2), [(1, 2), (2, 4), (4, 8), (16, 32)]),
+        ((8,), [(2, 3)], 0.99),
+        ((4, 2), [(2, 3), (4, 6)], None),
+        ((2, 2, 2), [(2, 3), (4, 6), (8, 12)], 0.99),
+        ((2, 4, 2, 2), [(1, 1), (2, 2), (4, 4), (16, 16)], None),
     ],
 )
-@pytest.mark.parametrize("decay", [0.99, None])
 def test_any_number_of_levels(strides, sizes, decay):
-    model = make(strides, decay=decay)
+    model = make(strides, decay=decay, num_residual_blocks=0)
     height = sizes[-1][0] * strides[0]
     width = sizes[-1][1] * strides[0]
     x = images(2, height, width)
@@ -77,13 +77,10 @@ def test_any_number_of_levels(strides, sizes, decay):
 
 
 def test_names_of_the_levels():
-    def names(count):
-        return make((2,) * count).level_names
-
-    assert names(1) == ("top",)
-    assert names(2) == ("top", "bottom")
-    assert names(3) == ("top", "middle", "bottom")
-    assert names(4) == ("top", "middle_1", "middle_2", "bottom")
+    assert level_names(1) == ("top",)
+    assert level_names(2) == make().level_names == ("top", "bottom")
+    assert level_names(3) == ("top", "middle", "bottom")
+    assert level_names(4) == ("top", "middle_1", "middle_2", "bottom")
 
 
 def test_one_level_is_the_original():
@@ -151,9 +148,21 @@ def test_sizes_of_table_5():
     assert shapes["decoder_bottom/conv/kernel"] == (3, 3, 128, 128)
     assert shapes["decoder_bottom/upsample_1/kernel"] == (4, 4, 3, 64)
     assert model.code_shapes(256, 256) == ((32, 32), (64, 64))
-    # The weights of the peer's network of the same sizes.
-    trainable = sum(np.prod(w.shape) for w in model.trainable_weights)
-    assert trainable == 1_396_035
+    assert shapes["upsample_top_0/kernel"] == (4, 4, 64, 64)
+
+    def conv(size, inputs, outputs):
+        return size * size * inputs * outputs + outputs
+
+    stack = 2 * (conv(3, 128, 64) + conv(1, 64, 128))
+    total = (
+        conv(4, 3, 64) + conv(4, 64, 128) + conv(3, 128, 128) + stack
+        + conv(4, 128, 64) + conv(3, 64, 128) + stack
+        + conv(1, 128, 64) + conv(1, 192, 64)
+        + conv(3, 64, 128) + stack + conv(4, 128, 64)
+        + conv(4, 64, 64)
+        + conv(3, 128, 128) + stack + conv(4, 128, 64) + conv(4, 64, 3)
+    )  # fmt: skip
+    assert sum(np.prod(w.shape) for w in model.trainable_weights) == total
 
 
 def test_config():
@@ -163,6 +172,7 @@ def test_config():
         "commitment_cost": 0.5,
         "decay": None,
         "dead_code_threshold": 0.2,
+        "level_dropout": 0.3,
         "num_channels": 1,
         "seed": 7,
     }
@@ -185,9 +195,7 @@ def test_config():
 
 
 def test_decay_reaches_the_quantizers():
-    assert all(
-        quantizer.decay == 0.9 for quantizer in make(decay=0.9).quantizers
-    )
+    assert [q.decay for q in make(decay=0.9).quantizers] == [0.9, 0.9]
 
 
 def test_levels_replaced_by_the_mean():
@@ -208,6 +216,27 @@ def test_levels_replaced_by_the_mean():
     np.testing.assert_allclose(
         coarse, numpy(model.decode((top, bottom))), atol=1e-2
     )
+
+
+def test_level_dropout():
+    model = spread(make(level_dropout=1.0))
+    x = images(8)
+    model(x, training=True)
+    for quantizer in model.quantizers:
+        quantizer.trainable = False
+    dropped, codes = model(x, training=True)
+    coarse = numpy(model.decode(codes, levels=1))
+    np.testing.assert_allclose(
+        np.clip(numpy(dropped), 0, 255), coarse, atol=1e-2
+    )
+    whole = numpy(model(x)[0])
+    assert np.any(np.abs(whole - numpy(dropped)) > 1)
+    model.level_dropout = 0.5
+    some = numpy(model(x, training=True)[0])
+    is_whole = np.isclose(some, whole, atol=1e-2).all((1, 2, 3))
+    is_coarse = np.isclose(some, numpy(dropped), atol=1e-2).all((1, 2, 3))
+    assert (is_whole ^ is_coarse).all()
+    assert is_whole.any() and is_coarse.any()
 
 
 def test_bits_per_image():
@@ -287,9 +316,7 @@ def test_bad_images_in_a_dataset():
         with pytest.raises(ValueError, match=message):
             model.fit(dataset, verbose=0)
     dataset = tf.data.Dataset.from_tensor_slices({"image": images()}).batch(2)
-    with pytest.raises(
-        ValueError, match=r"images, or \(images, labels\).*dict"
-    ):
+    with pytest.raises(ValueError, match="must hold images.*of type dict"):
         model.fit(dataset, verbose=0)
 
 
@@ -340,6 +367,7 @@ def test_bad_levels(levels):
         ({"commitment_cost": -1}, "`commitment_cost` must not be neg.*: -1"),
         ({"decay": 1.5}, r"`decay` must be in \(0, 1\). Received: 1.5"),
         ({"dead_code_threshold": 2}, r"`dead_code_threshold` .*: 2"),
+        ({"level_dropout": 1.5}, r"`level_dropout` .* in \[0, 1\].*: 1.5"),
         ({"num_channels": 0}, "`num_channels` must be a positive.*: 0"),
         ({"num_channels": "3"}, "`num_channels` must be a positive.*: '3'"),
         ({"seed": None}, "`seed` must be an integer. Received: None"),

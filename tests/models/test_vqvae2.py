@@ -25,7 +25,7 @@ def model():
         embedding_dim=4,
     )
     for weight in vqvae.trainable_weights:
-        weight.assign(weight * 2 + keras.random.normal(weight.shape) / 20)
+        weight.assign(weight + keras.random.normal(weight.shape) / 20)
     vqvae(images(4, 16, 16), training=True)  # Fills the codebooks.
     return keras_vqvae2.VQVAE2(vqvae)
 
