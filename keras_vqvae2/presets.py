@@ -41,6 +41,9 @@ PRESETS = {
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
         published=True,
         training_script="examples/train_vqvae.py",
+        weights_sha256=(
+            "166674cd51bf1d560db6598ce625b0d4c1462207b62bcbde550d9654efd9dae2"
+        ),
     ),
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",
