@@ -88,8 +88,14 @@ class Ours:
         import keras_vqvae2
 
         keras.utils.set_random_seed(args.seed)
-        vqvae = keras_vqvae2.HierarchicalVQVAE(strides=(4, 2), dtype=args.dtype)
-        vqvae.compile(keras.optimizers.Adam(args.learning_rate))
+        vqvae = keras_vqvae2.HierarchicalVQVAE(
+            strides=(4, 2), level_dropout=args.level_dropout, dtype=args.dtype
+        )
+        if args.optimizer == "muon":
+            optimizer = keras_vqvae2.training.Muon(1e-3, global_clipnorm=1.0)
+        else:
+            optimizer = keras.optimizers.Adam(3e-4)
+        vqvae.compile(optimizer)
         self.model = keras_vqvae2.VQVAE2(vqvae)
 
     def prepare(self, crops):
@@ -115,9 +121,7 @@ class Peer:
         torch.manual_seed(args.seed)
         self.torch = torch
         self.model = vqvae.VQVAE(n_res_channel=64)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=args.learning_rate
-        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4)
         self.latent_loss_weight = 0.25
 
     def prepare(self, crops):
@@ -159,8 +163,10 @@ def run(args):
     )
     contender = Ours(args) if args.contender == "ours" else Peer(args)
     name = args.contender
-    if name == "ours" and args.dtype != "float32":
-        name += f" {args.dtype}"
+    if name == "ours":
+        name += f" {args.optimizer}"
+        if args.dtype != "float32":
+            name += f" {args.dtype}"
     seconds = 0.0
     steps = 0
     with open(args.csv, "w", newline="") as file:
@@ -202,7 +208,12 @@ def main():
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--val-size", type=int, default=256)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument(
+        "--optimizer", choices=["muon", "adam"], default="muon", help="ours"
+    )
+    parser.add_argument(
+        "--level-dropout", type=float, default=0.02, help="ours"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--csv", help="default: convergence_<contender>.csv")

@@ -152,48 +152,38 @@ def _add_train(sub):
         model.add_argument(
             f"--{name}", type=_positive, help="instead of the preset's"
         )
-    for name, default, summary in (
-        ("image-size", 256, "height and width of the random crops"),
-        ("batch-size", 128, "images in a batch"),
-        ("steps", 250_000, "training steps in all"),
-        ("steps-per-epoch", 500, "steps between validations and logs"),
-    ):
-        sub.add_argument(
-            f"--{name}",
-            type=_positive,
-            default=default,
-            help=f"{summary} (default: %(default)s)",
-        )
     sub.add_argument(
         "--validation-size", type=_positive, help="size of centre crops"
     )
     sub.add_argument(
         "--resize", type=_positive, help="resize the shorter side first"
     )
-    for name, default, summary in (
-        ("warmup-steps", 100, "rise of the learning rate"),
-        ("decay-steps", 0, "fall of the learning rate at the end"),
-        ("seed", 0, "order of images, crops and flips"),
+    sub.add_argument(
+        "--optimizer",
+        choices=("muon", "adam"),
+        default="muon",
+        help="the paper has adam (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--learning-rate",
+        type=float,
+        help="peak learning rate (default: 1e-3 for muon, 3e-4 for adam)",
+    )
+    for name, kind, default, summary in (
+        ("image-size", _positive, 256, "height and width of the random crops"),
+        ("batch-size", _positive, 128, "images in a batch"),
+        ("steps", _positive, 250_000, "training steps in all"),
+        ("steps-per-epoch", _positive, 500, "steps between validations"),
+        ("warmup-steps", int, 100, "rise of the learning rate"),
+        ("decay-steps", int, 0, "fall of the learning rate at the end"),
+        ("seed", int, 0, "order of images, crops and flips"),
+        ("clip-norm", float, 1.0, "norm to which the gradient is clipped"),
+        ("level-dropout", float, 0.02, "share decoded from coarse maps only"),
+        ("checkpoint-minutes", float, 5.0, "minutes between checkpoints"),
     ):
         sub.add_argument(
             f"--{name}",
-            type=int,
-            default=default,
-            help=f"{summary} (default: %(default)s)",
-        )
-    for name, default, summary in (
-        ("learning-rate", 3e-4, "peak learning rate of Adam"),
-        ("clip-norm", 1.0, "norm to which the gradient is clipped"),
-        (
-            "level-dropout",
-            0.02,
-            "share of images decoded from coarse maps only",
-        ),
-        ("checkpoint-minutes", 5.0, "minutes between checkpoints"),
-    ):
-        sub.add_argument(
-            f"--{name}",
-            type=float,
+            type=kind,
             default=default,
             help=f"{summary} (default: %(default)s)",
         )
@@ -430,6 +420,7 @@ def _train(args):
                 "resize",
                 "batch_size",
                 "steps",
+                "optimizer",
                 "learning_rate",
                 "warmup_steps",
                 "decay_steps",

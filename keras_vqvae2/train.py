@@ -10,10 +10,13 @@ from keras_vqvae2.data import tfds_dataset
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.pictures import figure3
+from keras_vqvae2.training import Muon
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
 
+OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
+LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 _TFDS = "tfds:"
 
 
@@ -48,7 +51,8 @@ def train_vqvae(
     resize=None,
     batch_size=128,
     steps=250_000,
-    learning_rate=3e-4,
+    optimizer="muon",
+    learning_rate=None,
     warmup_steps=100,
     decay_steps=0,
     clip_norm=1.0,
@@ -77,7 +81,8 @@ def train_vqvae(
             None to crop at their own resolution.
         batch_size: Images in a batch.
         steps: Training steps in all.
-        learning_rate: Peak learning rate of Adam.
+        optimizer: `"muon"`, or `"adam"` as in the paper.
+        learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
         warmup_steps: Steps of linear rise of the learning rate.
         decay_steps: Steps of linear fall to zero at the end.
         clip_norm: Norm to which the gradient of all weights is clipped.
@@ -115,10 +120,17 @@ def train_vqvae(
             f"The image size must be a multiple of {vqvae.total_stride}, the "
             f"model's total stride. Received: {image_size}"
         )
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: "
+            f"{optimizer!r}"
+        )
+    if learning_rate is None:
+        learning_rate = LEARNING_RATES[optimizer]
     schedule = WarmupStableDecay(
         learning_rate, steps, warmup_steps, decay_steps
     )
-    vqvae.compile(keras.optimizers.Adam(schedule, global_clipnorm=clip_norm))
+    vqvae.compile(OPTIMIZERS[optimizer](schedule, global_clipnorm=clip_norm))
 
     def make_dataset(step):
         return image_dataset(
@@ -159,14 +171,18 @@ def train_vqvae(
         "image_size": image_size,
         "batch_size": batch_size,
         "steps": steps,
+        "optimizer": optimizer,
         "learning_rate": learning_rate,
         "warmup_steps": warmup_steps,
         "decay_steps": decay_steps,
         "clip_norm": clip_norm,
         "seed": seed,
     }
-    with atomic_path(output / "arguments.json") as temporary:
-        temporary.write_text(json.dumps(arguments, indent=2) + "\n")
+
+    def write_arguments(logs):
+        with atomic_path(output / "arguments.json") as temporary:
+            temporary.write_text(json.dumps(arguments, indent=2) + "\n")
+
     history = resumable_fit(
         vqvae,
         make_dataset,
@@ -176,7 +192,11 @@ def train_vqvae(
         checkpoint_minutes=checkpoint_minutes,
         resume=resume,
         validation_data=validation,
-        callbacks=[TrainingLog(output, make_picture)],
+        callbacks=[
+            # Once the checkpoint is known to fit.
+            keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
+            TrainingLog(output, make_picture),
+        ],
         verbose=verbose,
     )
     model.save_pretrained(output / "model", overwrite=True)

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -215,7 +216,22 @@ def test_train(capsys, photos, tmp_path):
     argv = _train_arguments(photos, tmp_path / "second", 3)
     assert "leave out hidden_dim" in _fails(capsys, *argv, *start)
     argv = _train_arguments(photos, tmp_path / "second", 3, sizes=())
-    assert main([*argv, *start]) == 0
+    assert main([*argv, *start, "--optimizer", "adam"]) == 0
+    for folder, optimizer, learning_rate in (
+        ("run", "muon", 1e-3),
+        ("second", "adam", 3e-4),
+    ):
+        text = (tmp_path / folder / "arguments.json").read_text()
+        arguments = json.loads(text)
+        assert arguments["optimizer"] == optimizer
+        assert arguments["learning_rate"] == learning_rate
+
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    argv = [*_train_arguments(photos, output, 9), "--resume"]
+    capsys.readouterr()
+    message = _fails(capsys, *argv, "--optimizer", "adam")
+    assert "does not fit this model and optimizer" in message
+    assert before == {p: p.stat().st_mtime_ns for p in output.iterdir()}
 
 
 def test_train_errors(capsys, photos, tmp_path):

@@ -1,4 +1,4 @@
-import operator
+from keras_vqvae2.arguments import check_integer
 
 SEED_LIMIT = 2**63
 
@@ -7,10 +7,10 @@ def check_arguments(
     image_size, batch_size, seed, start_step, resize, shard, training
 ):
     """Refuse wrong arguments at once, not in a worker thread later."""
-    check_integer("image_size", image_size, 1)
-    check_integer("batch_size", batch_size, 1)
-    check_integer("seed", seed, 0)
-    check_integer("start_step", start_step, 0)
+    check_integer("image_size", image_size)
+    check_integer("batch_size", batch_size)
+    check_integer("seed", seed, minimum=0)
+    check_integer("start_step", start_step, minimum=0)
     if seed >= SEED_LIMIT:
         raise ValueError(f"seed must be below 2**63, got {seed}.")
     if start_step and not training:
@@ -19,7 +19,7 @@ def check_arguments(
             "stream is one finite pass from the first image."
         )
     if resize is not None:
-        check_integer("resize", resize, 1)
+        check_integer("resize", resize)
         if resize < image_size:
             raise ValueError(
                 f"resize={resize} is less than image_size={image_size}: a crop "
@@ -29,8 +29,8 @@ def check_arguments(
     if not isinstance(shard, tuple | list) or len(shard) != 2:
         raise ValueError(f"shard must be a pair (index, count), got {shard!r}.")
     index, count = shard
-    check_integer("shard's count", count, 1)
-    check_integer("shard's index", index, 0)
+    check_integer("shard[1]", count)
+    check_integer("shard[0]", index, minimum=0)
     if index >= count:
         raise ValueError(
             f"shard's index must be below its count, got shard={shard!r}. "
@@ -41,12 +41,3 @@ def check_arguments(
             f"batch_size={batch_size} is the batch of all workers together and "
             f"cannot be split evenly among {count}. Pass a multiple of {count}."
         )
-
-
-def check_integer(name, value, minimum):
-    try:
-        if isinstance(value, bool) or operator.index(value) < minimum:
-            raise TypeError
-    except TypeError:
-        kind = "a positive integer" if minimum else "an integer >= 0"
-        raise ValueError(f"{name} must be {kind}, got {value!r}.") from None

@@ -1,7 +1,7 @@
 import numpy as np
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.data._arguments import check_arguments
-from keras_vqvae2.data._arguments import check_integer
 
 
 def tfds_dataset(
@@ -79,7 +79,7 @@ def tfds_dataset(
     check_arguments(
         image_size, batch_size, seed, start_step, resize, shard, training
     )
-    check_integer("shuffle_buffer", shuffle_buffer, 1)
+    check_integer("shuffle_buffer", shuffle_buffer)
     if not isinstance(labels, bool):
         raise ValueError(f"labels must be True or False, got {labels!r}.")
 

@@ -1,5 +1,6 @@
 import keras
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.layers.encoder import num_halvings
 from keras_vqvae2.layers.residual_stack import ResidualStack
 
@@ -48,19 +49,9 @@ class Decoder(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(output_dim, int) or output_dim < 1:
-            raise ValueError(
-                "`output_dim` must be a positive integer. Received: "
-                f"{output_dim!r}"
-            )
-        if not isinstance(hidden_dim, int) or hidden_dim < 2 or hidden_dim % 2:
-            raise ValueError(
-                "`hidden_dim` must be a positive even integer. Received: "
-                f"{hidden_dim!r}"
-            )
-        self.output_dim = output_dim
+        self.output_dim = check_integer("output_dim", output_dim)
         self.stride = stride
-        self.hidden_dim = hidden_dim
+        self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
 

@@ -2,6 +2,7 @@ import math
 
 import keras
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.layers.residual_stack import ResidualStack
 
 
@@ -56,13 +57,8 @@ class Encoder(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(hidden_dim, int) or hidden_dim < 2 or hidden_dim % 2:
-            raise ValueError(
-                "`hidden_dim` must be a positive even integer. Received: "
-                f"{hidden_dim!r}"
-            )
         self.stride = stride
-        self.hidden_dim = hidden_dim
+        self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
 

@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_integer
+
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
 class ResidualStack(keras.layers.Layer):
@@ -36,18 +38,10 @@ class ResidualStack(keras.layers.Layer):
 
     def __init__(self, num_residual_blocks=2, residual_dim=64, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(num_residual_blocks, int) or num_residual_blocks < 0:
-            raise ValueError(
-                "`num_residual_blocks` must be an integer of at least 0. "
-                f"Received: {num_residual_blocks!r}"
-            )
-        if not isinstance(residual_dim, int) or residual_dim < 1:
-            raise ValueError(
-                "`residual_dim` must be a positive integer. Received: "
-                f"{residual_dim!r}"
-            )
-        self.num_residual_blocks = num_residual_blocks
-        self.residual_dim = residual_dim
+        self.num_residual_blocks = check_integer(
+            "num_residual_blocks", num_residual_blocks, minimum=0
+        )
+        self.residual_dim = check_integer("residual_dim", residual_dim)
 
     def build(self, input_shape):
         def conv(filters, kernel_size, name, **kwargs):

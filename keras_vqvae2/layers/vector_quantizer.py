@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.layers._nearest import nearest_codes
 from keras_vqvae2.layers._replica import replica_count_and_id
 from keras_vqvae2.layers._replica import replica_sum
@@ -76,14 +77,6 @@ class VectorQuantizer(keras.layers.Layer):
     ):
         # Inputs and state stay float32 where the policy says bfloat16.
         super().__init__(autocast=False, **kwargs)
-        for name, value in (
-            ("num_embeddings", num_embeddings),
-            ("embedding_dim", embedding_dim),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. Received: {value!r}"
-                )
         if not commitment_cost >= 0:
             raise ValueError(
                 "`commitment_cost` must not be negative. Received: "
@@ -94,8 +87,8 @@ class VectorQuantizer(keras.layers.Layer):
                 "`dead_code_threshold` is a share of the mean count and must "
                 f"be in [0, 1). Received: {dead_code_threshold!r}"
             )
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
+        self.num_embeddings = check_integer("num_embeddings", num_embeddings)
+        self.embedding_dim = check_integer("embedding_dim", embedding_dim)
         self.commitment_cost = commitment_cost
         self.dead_code_threshold = dead_code_threshold
         self.seed = seed

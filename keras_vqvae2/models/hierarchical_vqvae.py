@@ -3,6 +3,7 @@ import math
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -120,15 +121,6 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
                 "`level_dropout` is a share of the images and must be in "
                 f"[0, 1]. Received: {level_dropout!r}"
             )
-        for argument, value in (
-            ("embedding_dim", embedding_dim),
-            ("num_channels", num_channels),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"`{argument}` must be a positive integer. Received: "
-                    f"{value!r}"
-                )
         if not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer. Received: {seed!r}")
         self.strides = tuple(strides)
@@ -136,12 +128,12 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
         self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
+        self.embedding_dim = check_integer("embedding_dim", embedding_dim)
         self.commitment_cost = commitment_cost
         self.decay = decay
         self.dead_code_threshold = dead_code_threshold
         self.level_dropout = level_dropout
-        self.num_channels = num_channels
+        self.num_channels = check_integer("num_channels", num_channels)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 

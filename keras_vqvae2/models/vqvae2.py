@@ -3,6 +3,7 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.models._compiled import compile_function
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
@@ -232,10 +233,7 @@ def psnr(images, reconstructions):
 
 
 def _batches(array, batch_size):
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be a positive integer. Received: {batch_size!r}"
-        )
+    check_integer("batch_size", batch_size)
     return [
         array[start : start + batch_size]
         for start in range(0, len(array), batch_size)

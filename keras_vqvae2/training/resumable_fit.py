@@ -6,6 +6,7 @@ import keras
 import safetensors
 import safetensors.numpy
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.files import to_numpy
 from keras_vqvae2.files import weight_names
@@ -71,11 +72,8 @@ def resumable_fit(
     assert len(history["loss"]) == 2
     ```
     """
-    for name, value in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {value!r}"
-            )
+    check_integer("steps", steps)
+    check_integer("steps_per_epoch", steps_per_epoch)
     checkpoint = _Checkpoint(
         model, checkpoint_path, steps_per_epoch, checkpoint_minutes
     )

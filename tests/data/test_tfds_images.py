@@ -235,8 +235,8 @@ def test_data_is_not_downloaded_unasked(tmp_path):
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ({"image_size": -1}, "image_size must be a positive integer"),
-        ({"shuffle_buffer": 0}, "shuffle_buffer must be a positive integer"),
+        ({"image_size": -1}, "`image_size` must be a positive integer"),
+        ({"shuffle_buffer": 0}, "`shuffle_buffer` must be a positive integer"),
         ({"labels": ["a"]}, "labels must be True or False"),
         ({"split": "train[:0]"}, "split .*no data"),
         (
