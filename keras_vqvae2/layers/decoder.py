@@ -1,8 +1,23 @@
 import keras
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers._subpixel import SubpixelConv2DTranspose
 from keras_vqvae2.layers.encoder import num_halvings
 from keras_vqvae2.layers.residual_stack import ResidualStack
+
+
+def _upsample(filters, **kwargs):
+    # To the channels of an image; to many it would be 2.25 times the work.
+    if filters <= 4:
+        return SubpixelConv2DTranspose(filters, **kwargs)
+    return keras.layers.Conv2DTranspose(
+        filters,
+        4,
+        strides=2,
+        padding="same",
+        data_format="channels_last",
+        **kwargs,
+    )
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -55,13 +70,14 @@ class Decoder(keras.layers.Layer):
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
 
-        shared = {
-            "padding": "same",
-            "data_format": "channels_last",
-            "dtype": self.dtype_policy,
-        }
         self.conv = keras.layers.Conv2D(
-            hidden_dim, 3, kernel_initializer="he_normal", name="conv", **shared
+            hidden_dim,
+            3,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer="he_normal",
+            dtype=self.dtype_policy,
+            name="conv",
         )
         self.residual_stack = ResidualStack(
             num_residual_blocks,
@@ -73,13 +89,11 @@ class Decoder(keras.layers.Layer):
         dims = [hidden_dim] * (doublings - 2) + [hidden_dim // 2, output_dim]
         dims = dims[-doublings:]
         self.upsamples = [
-            keras.layers.Conv2DTranspose(
+            _upsample(
                 dim,
-                4,
-                strides=2,
                 activation="relu" if i < doublings - 1 else None,
                 name=f"upsample_{i}",
-                **shared,
+                dtype=self.dtype_policy,
             )
             for i, dim in enumerate(dims)
         ]

@@ -4,6 +4,13 @@ from keras import ops
 from keras_vqvae2.arguments import check_integer
 
 
+def _relu(x, training):
+    # After an addition of two convolutions `relu` makes TensorFlow 2.21 drop
+    # every fusion of the whole function ("remapper failed"); `maximum` has
+    # the slower gradient.
+    return ops.relu(x) if training else ops.maximum(x, 0)
+
+
 @keras.saving.register_keras_serializable("keras_vqvae2")
 class ResidualStack(keras.layers.Layer):
     """Residual blocks at constant size, followed by a ReLU.
@@ -71,11 +78,11 @@ class ResidualStack(keras.layers.Layer):
             pointwise.build(inner_shape)
             self.blocks.append((spatial, pointwise))
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         x = inputs
         for spatial, pointwise in self.blocks:
-            x = x + pointwise(spatial(ops.relu(x)))
-        return ops.relu(x)
+            x = x + pointwise(spatial(_relu(x, training)))
+        return _relu(x, training)
 
     def compute_output_shape(self, input_shape):
         return input_shape
