@@ -24,13 +24,19 @@ def _float32_products():
 
 def _argmax_of_scores(rows, matrix, bias):
     """Argmax over the columns of `rows @ matrix + bias`, int32."""
+    # `ops.argmax` first looks for negative zeros, which takes as long as the
+    # matrix product on TensorFlow and PyTorch; and they add the bias within
+    # the product if told so.
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # `ops.argmax` first looks for negative zeros, which takes as long as
-        # the matrix product here; and `bias_add` is fused with the product.
         scores = tf.nn.bias_add(tf.matmul(rows, matrix), bias)
         return tf.argmax(scores, axis=-1, output_type=tf.int32)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        scores = torch.addmm(bias, rows, matrix)
+        return torch.argmax(scores, dim=-1).to(torch.int32)
     with _float32_products():
         scores = ops.matmul(rows, matrix) + bias
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
