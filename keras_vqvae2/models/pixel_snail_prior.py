@@ -251,7 +251,8 @@ class PixelSNAILPrior(BackendStep, keras.Model):
             if i == 0:
                 position = self._position()
                 maps = tuple(x + position for x in maps)
-            if (attention := self._attention_after(i)) is not None:
+            attention = self._attention_after(i)
+            if attention is not None:
                 vertical, horizontal = maps
                 keys = ops.concatenate([horizontal, embedded], axis=-1)
                 x = self.attentions[attention](
