@@ -119,9 +119,7 @@ class CachedSampler:
         if top_k is not None:
             top_k = check_integer("top_k", top_k)
         if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(
-                f"`top_p` must be in (0, 1]. Received: {top_p!r}"
-            )
+            raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p!r}")
         self.prior = prior
         self.temperature = temperature
         self.top_k = top_k
@@ -130,9 +128,7 @@ class CachedSampler:
         self._start = compile_function(prior, self._start_function)
         self._rows = {}
 
-    def sample(
-        self, draws, coarser=(), labels=None, forced=None, on_row=None
-    ):
+    def sample(self, draws, coarser=(), labels=None, forced=None, on_row=None):
         """Codes of a batch.
 
         Args:
@@ -233,7 +229,8 @@ class CachedSampler:
         dim = prior.hidden_dim
         dtype = prior.compute_dtype
         position = ops.cast(
-            prior.row_embedding(row) + prior.column_embedding(ops.arange(width)),
+            prior.row_embedding(row)
+            + prior.column_embedding(ops.arange(width)),
             dtype,
         )  # (W, C)
 
@@ -285,7 +282,11 @@ class CachedSampler:
                 number = prior._attention_after(i)
                 if number is not None:
                     x = self._attend(
-                        number, h, row, column, seen,
+                        number,
+                        h,
+                        row,
+                        column,
+                        seen,
                         [m[:, :, : prefix * width] for m in memory[number]],
                         row_memory[number],
                     )
@@ -300,9 +301,12 @@ class CachedSampler:
             )
             code = ops.where(forced[column] < 0, drawn, forced[column])
             log_probabilities = ops.log_softmax(logits, axis=-1)
-            log_probability = log_probability + ops.take_along_axis(
-                log_probabilities, code[:, None], axis=-1
-            )[:, 0]
+            log_probability = (
+                log_probability
+                + ops.take_along_axis(
+                    log_probabilities, code[:, None], axis=-1
+                )[:, 0]
+            )
             embedded = prior.code_embedding(code)  # (B, C)
             first = ops.concatenate([taps[0], embedded], axis=-1)[:, dim:]
             new_memory = []
@@ -403,9 +407,8 @@ class CachedSampler:
         return ops.reshape(key, shape), ops.reshape(value, shape)
 
     def _place(self, attention, row, column):
-        place = (
-            ops.take(attention.row_embedding[:, 0], row, axis=0)
-            + ops.take(attention.column_embedding[0], column, axis=0)
+        place = ops.take(attention.row_embedding[:, 0], row, axis=0) + ops.take(
+            attention.column_embedding[0], column, axis=0
         )
         return ops.cast(place, self.prior.compute_dtype)
 
