@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_pixel_snail_prior import codes
-from test_pixel_snail_prior import make
+from small_prior import codes
+from small_prior import make
 
 from keras_vqvae2.sampling import CachedSampler
 from keras_vqvae2.sampling import draw_codes
