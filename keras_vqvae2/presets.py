@@ -42,7 +42,7 @@ PRESETS = {
         published=True,
         training_script="examples/train_vqvae.py",
         weights_sha256=(
-            "166674cd51bf1d560db6598ce625b0d4c1462207b62bcbde550d9654efd9dae2"
+            "625d8ed402af627314abe1a46dc2b73015513efdd292ac5130476975569fea60"
         ),
     ),
     "vqvae2-ffhq1024": Preset(
