@@ -8,6 +8,7 @@ each attention layer against keys and values that are kept.
 """
 
 import math
+import time
 
 import numpy as np
 from keras import ops
@@ -21,20 +22,24 @@ from keras_vqvae2.models._compiled import compile_function
 _NUM_PREFIXES = 4
 
 
-def uniform_draws(seed, images, size):
+def uniform_draws(seed, images, size, level=0):
     """Draws that depend on the seed, the image's number and the position.
 
     Args:
         seed: Integer in `0 <= seed < 2**63`.
         images: Numbers of the images.
         size: `(height, width)` of the code map.
+        level: Number of the level, which has draws of its own.
 
     Returns:
         Float32 array `(len(images), height, width)` in [0, 1).
     """
     draws = [
         np.random.Generator(
-            np.random.Philox(key=np.array([seed, image], "uint64"))
+            np.random.Philox(
+                key=np.array([seed, image], "uint64"),
+                counter=np.array([0, 0, 0, level], "uint64"),
+            )
         ).random(size)
         for image in images
     ]
@@ -86,6 +91,153 @@ def draw_codes(logits, draws):
     threshold = draws[:, None] * cumulative[:, -1:]
     below = ops.cast(cumulative <= threshold, "int32")
     return ops.sum(below, axis=-1)
+
+
+def generate_codes(
+    model,
+    num_images=None,
+    labels=None,
+    *,
+    codes=(),
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    seed=0,
+    batch_size=16,
+    progress=None,
+):
+    """Codes of new images; arguments as for `VQVAE2.generate`.
+
+    Returns:
+        Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
+        fine.
+    """
+    names = model.vqvae.level_names
+    codes = [np.asarray(level, "int32") for level in codes]
+    if len(codes) > len(names):
+        raise ValueError(
+            f"This model has {len(names)} levels. Received `codes` of "
+            f"{len(codes)}."
+        )
+    for name in names[len(codes) :]:
+        if name not in model.priors:
+            model.load_prior(name)  # raises
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                "`labels` must be a list of integers, one for each image. "
+                f"Received: {labels!r}"
+            )
+    given = {
+        len(x)
+        for x in (
+            labels,
+            *codes,
+            None if num_images is None else range(num_images),
+        )
+        if x is not None
+    }
+    if len(given) != 1:
+        raise ValueError(
+            "`num_images`, `labels` and `codes` must say one number of "
+            f"images. They say: {sorted(given) or 'none'}"
+        )
+    (number,) = given
+    check_integer("num_images", number)
+    check_integer("batch_size", batch_size)
+    check_integer("seed", seed, minimum=0)
+    for level in range(len(codes), len(names)):
+        name = names[level]
+        prior = model.load_prior(name)
+        check_labels(prior, labels)
+        check_sizes(prior, codes)
+        if prior.num_classes is None:
+            level_labels = None
+        elif labels is None:
+            level_labels = np.full((number,), prior.num_classes)
+        else:
+            level_labels = labels
+        sampler = CachedSampler(prior, temperature, top_k, top_p)
+        report = _report(progress, name)
+        parts = []
+        try:
+            for part in _draw_level(
+                sampler, codes, level_labels, number, batch_size, seed, report
+            ):
+                parts.append(part)
+        except KeyboardInterrupt:
+            if level < len(names) - 1 or not parts:
+                raise
+        drawn = np.concatenate(parts)
+        codes = [*(x[: len(drawn)] for x in codes), drawn]
+    return tuple(codes)
+
+
+def _report(progress, name):
+    """`progress` as a function of the share that is done alone."""
+    started = time.monotonic()
+
+    def report(share):
+        if progress is not None:
+            seconds = time.monotonic() - started
+            progress(name, share, seconds * (1 - share) / share)
+
+    return report
+
+
+def _draw_level(sampler, codes, labels, number, batch_size, seed, report):
+    """Batches of a level's codes; `codes` are the coarser levels'."""
+    size = sampler.prior.sizes[-1]
+    for start in range(0, number, batch_size):
+        images = np.arange(start, min(start + batch_size, number))
+        # A smaller last batch would be compiled by itself.
+        padding = min(batch_size, number) - len(images)
+        padded = np.pad(images, (0, padding), mode="edge")
+        drawn, _, _ = sampler.sample(
+            # Each level has draws of its own.
+            uniform_draws(seed, padded, size, level=len(codes)),
+            [x[padded] for x in codes],
+            None if labels is None else labels[padded],
+            on_row=lambda row, start=start, count=len(images): report(
+                (start + count * row / size[0]) / number
+            ),
+        )
+        yield drawn[: len(images)]
+
+
+def check_labels(prior, labels):
+    """Raises ValueError unless labels fit a prior."""
+    if labels is None:
+        return
+    if prior.num_classes is None:
+        raise ValueError(
+            "This model has no classes: leave out `labels` and pass "
+            "`num_images`."
+        )
+    wrong = labels[(labels < 0) | (labels > prior.num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"Labels must be in 0..{prior.num_classes - 1}, or "
+            f"{prior.num_classes} for no class. Received: {wrong[0]}"
+        )
+
+
+def check_sizes(prior, codes):
+    """Raises ValueError unless given maps fit a prior."""
+    expected = prior.sizes[:-1]
+    received = tuple(tuple(x.shape[1:]) for x in codes)
+    if received != expected:
+        raise ValueError(
+            f"The prior is for coarser maps of the sizes {expected}. "
+            f"Received: {received}"
+        )
+    for x in codes:
+        if x.min() < 0 or x.max() >= prior.num_embeddings:
+            raise ValueError(
+                f"Codes must be in 0..{prior.num_embeddings - 1}. Received: "
+                f"{x.min()}..{x.max()}"
+            )
 
 
 class CachedSampler:

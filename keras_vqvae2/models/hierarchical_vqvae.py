@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.config import level_names
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -18,16 +19,6 @@ from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import CodebookPerplexity
 from keras_vqvae2.training import CodebookUsage
-
-
-def level_names(num_levels):
-    """Names of the code maps, coarse to fine: top first."""
-    if num_levels == 1:
-        return ("top",)
-    middle = ["middle"]
-    if num_levels != 3:
-        middle = [f"middle_{i}" for i in range(1, num_levels - 1)]
-    return ("top", *middle, "bottom")
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
