@@ -191,19 +191,20 @@ def _draw_level(sampler, codes, labels, number, batch_size, seed, report):
     size = sampler.prior.sizes[-1]
     for start in range(0, number, batch_size):
         images = np.arange(start, min(start + batch_size, number))
+        count = len(images)
         # A smaller last batch would be compiled by itself.
-        padding = min(batch_size, number) - len(images)
+        padding = min(batch_size, number) - count
         padded = np.pad(images, (0, padding), mode="edge")
         drawn, _, _ = sampler.sample(
             # Each level has draws of its own.
             uniform_draws(seed, padded, size, level=len(codes)),
             [x[padded] for x in codes],
             None if labels is None else labels[padded],
-            on_row=lambda row, start=start, count=len(images): report(
+            on_row=lambda row, start=start, count=count: report(
                 (start + count * row / size[0]) / number
             ),
         )
-        yield drawn[: len(images)]
+        yield drawn[:count]
 
 
 def check_labels(prior, labels):
