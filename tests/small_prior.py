@@ -22,7 +22,6 @@ SMALL = {
 def make(seed=0, **changes):
     """A small prior whose every weight is random and matters."""
     prior = PixelSNAILPrior(**{**SMALL, **changes})
-    prior.build()
     generator = np.random.default_rng(seed)
     for weight in prior.weights:
         if "seed" not in weight.path:

@@ -208,8 +208,9 @@ class PixelSNAILPrior(BackendStep, keras.Model):
         self.loss_metric = keras.metrics.Mean(name="loss")
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self.build((None, *self.sizes[-1]))
 
-    def build(self, inputs_shape=None):
+    def build(self, input_shape):
         height, width = self.sizes[-1]
         channels = self.hidden_dim
         maps = (None, height, width, channels)
