@@ -230,6 +230,7 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys):
             *("train-prior", "--model", model, "--level", level),
             *("--codes", codes, "--validation-codes", codes),
             *("--output", str(output), "--steps", "3", "--batch-size", "4"),
+            *("--warmup-steps", "0"),
             *("--steps-per-epoch", "2", "--hidden-dim", "8"),
             *("--residual-dim", "8", "--num-blocks", "2", "--num-heads", "2"),
             *("--num-attention-layers", "1", "--num-conditioning-blocks", "1"),
