@@ -87,6 +87,7 @@ def draw_codes(logits, draws):
         Int32 tensor `(batch,)`.
     """
     cumulative = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
+    draws = ops.cast(draws, cumulative.dtype)
     # Its end, not 1: rounding must not lead beyond the last possible code.
     threshold = draws[:, None] * cumulative[:, -1:]
     below = ops.cast(cumulative <= threshold, "int32")
@@ -504,10 +505,10 @@ class CachedSampler:
                 for a in prior.attentions
             ],
             ops.zeros((batch, width), "int32"),
-            ops.zeros((batch,), "float32"),
+            ops.zeros((batch,), prior.logits_dtype),
             ops.zeros(
                 (batch, width if self.keep_logits else 0, prior.num_embeddings),
-                "float32",
+                prior.logits_dtype,
             ),
         )
         _, row_memory, codes, log_probability, logits = ops.fori_loop(
@@ -543,7 +544,9 @@ class CachedSampler:
             [ops.matmul(query, ops.transpose(k, (0, 1, 3, 2))) for k in keys],
             axis=-1,
         )
-        weights = masked_softmax(ops.cast(logits, "float32"), visible)
+        weights = masked_softmax(
+            ops.cast(logits, attention.logits_dtype), visible
+        )
         weights = ops.cast(weights, h.dtype)
         parts, start = 0.0, 0
         for value in values:

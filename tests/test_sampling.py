@@ -58,14 +58,10 @@ def test_cached_equals_full_in_float64():
         pytest.skip("JAX computes in float32 unless its x64 mode is on")
     prior = make(dtype="float64")
     forced = codes(3, (6, 8), seed=9)
-    logits = CachedSampler(prior, keep_logits=True)
-    # The logits themselves are kept in float32; the codes that the greedy
-    # choice takes are compared in the next test.
-    _, _, logits = logits.sample(
-        uniform_draws(0, range(3), (6, 8)), [TOP], LABELS, forced
-    )
+    _, _, logits = sample(prior, forced=forced)
     expected = full_logits(prior, forced)
-    np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
+    assert logits.dtype == expected.dtype == "float64"
+    np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_greedy_samples_are_the_argmax_of_the_full_pass():

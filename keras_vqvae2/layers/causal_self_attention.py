@@ -61,8 +61,11 @@ class CausalSelfAttention(keras.layers.Layer):
         self.head_dim = check_integer("head_dim", head_dim)
         self.mask_type = mask_type
         self.dropout = dropout
+        # The softmax over up to thousands of positions is not for bfloat16.
+        float64 = self.compute_dtype == "float64"
+        self.logits_dtype = "float64" if float64 else "float32"
         self.logits_dropout = keras.layers.Dropout(
-            dropout, dtype="float32", name="logits_dropout"
+            dropout, dtype=self.logits_dtype, name="logits_dropout"
         )
 
     def build(self, inputs_shape, keys_shape=None):
@@ -102,7 +105,7 @@ class CausalSelfAttention(keras.layers.Layer):
         query, key, value = self.project(inputs, keys)  # (B, heads, N, d)
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
         logits = self.logits_dropout(
-            ops.cast(logits, "float32"), training=training
+            ops.cast(logits, self.logits_dtype), training=training
         )
         position = ops.arange(length)
         if self.mask_type == "A":

@@ -206,6 +206,8 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
                 dtype=self.dtype_policy,
                 name="condition_stack",
             )
+        float64 = self.compute_dtype == "float64"
+        self.logits_dtype = "float64" if float64 else "float32"
         self.loss_metric = keras.metrics.Mean(name="loss")
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
@@ -304,12 +306,12 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
         for residual, dropout, hidden in self.output_blocks:
             y = ops.relu(residual(ops.relu(x)))
             x = x + hidden(dropout(y, training=training))
-        return ops.cast(self.logits(ops.relu(x)), "float32")
+        return ops.cast(self.logits(ops.relu(x)), self.logits_dtype)
 
     def compute_output_spec(self, inputs, training=False):
         *_, codes = inputs["codes"]
         return keras.KerasTensor(
-            (*codes.shape, self.num_embeddings), dtype="float32"
+            (*codes.shape, self.num_embeddings), dtype=self.logits_dtype
         )
 
     @property
