@@ -9,12 +9,14 @@ from keras_vqvae2.code_file import save_codes
 from keras_vqvae2.hub import from_pretrained
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.models import HierarchicalVQVAE
+from keras_vqvae2.models import PixelSNAILPrior
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VQVAE2",
     "HierarchicalVQVAE",
+    "PixelSNAILPrior",
     "from_pretrained",
     "hub",
     "layers",

@@ -6,6 +6,23 @@ import pathlib
 import sys
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
+_VQVAE_SIZES = (
+    "hidden_dim",
+    "residual_dim",
+    "num_residual_blocks",
+    "num_embeddings",
+    "embedding_dim",
+)
+_PRIOR_SIZES = {
+    "hidden_dim": 128,
+    "residual_dim": 128,
+    "num_blocks": 10,
+    "kernel_size": 5,
+    "num_attention_layers": 2,
+    "num_heads": 4,
+    "num_output_blocks": 0,
+    "num_conditioning_blocks": 4,
+}
 
 
 def main(argv=None):
@@ -105,6 +122,63 @@ def _parser():
 
     _add_train(command("train", _train, "Train stage 1 on your own images."))
 
+    sub = command(
+        "extract-codes", _extract_codes, "Write the codes of a data set."
+    )
+    add_model(sub)
+    _add_data(sub)
+    sub.add_argument("--output", required=True, help="folder for the codes")
+    sub.add_argument(
+        "--split",
+        default="train",
+        help="split of a TFDS data set (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--labels", action="store_true", help="keep the classes, too"
+    )
+    sub.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="add each image mirrored left to right",
+    )
+    _add_numbers(
+        sub,
+        ("image-size", _positive, 256, "height and width of the centre crops"),
+        ("batch-size", _positive, 16, "images at a time"),
+        ("shard-size", _positive, 4096, "images in a file"),
+    )
+
+    _add_train_prior(
+        command(
+            "train-prior", _train_prior, "Train the prior of a level's codes."
+        )
+    )
+
+    sub = command("generate", _generate, "Make new images, with priors.")
+    add_model(sub)
+    sub.add_argument(
+        "-o", "--output", required=True, help="folder for the images"
+    )
+    sub.add_argument(
+        "--labels", type=int, nargs="+", help="class of each image"
+    )
+    sub.add_argument("--num-images", type=_positive, help="number of images")
+    sub.add_argument(
+        "--top-k", type=_positive, help="draw from the TOP_K likeliest codes"
+    )
+    sub.add_argument(
+        "--top-p",
+        type=float,
+        help="draw from the likeliest codes of this probability",
+    )
+    sub.add_argument("--grid", help="also save all of them as one picture")
+    _add_numbers(
+        sub,
+        ("temperature", float, 1.0, "below 1 for likelier images"),
+        ("seed", int, 0, "fixes the images"),
+        ("batch-size", _positive, 16, "images at a time"),
+    )
+
     sub = command("push", _push, "Publish all of weights/ on the Hub.")
     sub.add_argument("--owner", help="owner of the repositories")
     sub.add_argument("--private", action="store_true")
@@ -114,19 +188,69 @@ def _parser():
     return parser
 
 
-def _add_train(sub):
+def _add_numbers(sub, *rows):
+    for name, kind, default, summary in rows:
+        sub.add_argument(
+            f"--{name}",
+            type=kind,
+            default=default,
+            help=f"{summary} (default: %(default)s)",
+        )
+
+
+def _add_data(sub):
     sub.add_argument(
         "--data", required=True, help="folder of images, or tfds:NAME"
     )
-    sub.add_argument("--validation-data", help="the same, for validation")
+    sub.add_argument(
+        "--resize", type=_positive, help="resize the shorter side first"
+    )
+
+
+def _add_options(sub):
+    """The options of `TrainingOptions`."""
+    sub.add_argument("--output", required=True, help="folder for the results")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with the run in --output"
+    )
+    sub.add_argument(
+        "--optimizer",
+        choices=("muon", "adam"),
+        default="muon",
+        help="the paper has adam (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--learning-rate",
+        type=float,
+        help="peak learning rate (default: 1e-3 for muon, 3e-4 for adam)",
+    )
+    _add_numbers(
+        sub,
+        ("batch-size", _positive, 128, "images in a batch"),
+        ("steps", _positive, 250_000, "training steps in all"),
+        ("steps-per-epoch", _positive, 500, "steps between validations"),
+        ("warmup-steps", int, 100, "rise of the learning rate"),
+        ("decay-steps", int, 0, "fall of the learning rate at the end"),
+        ("seed", int, 0, "order of images, crops and flips"),
+        ("clip-norm", float, 1.0, "norm to which the gradient is clipped"),
+        ("checkpoint-minutes", float, 5.0, "minutes between checkpoints"),
+    )
+    sub.add_argument(
+        "--dtype",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="dtype policy (default: %(default)s)",
+    )
+
+
+def _add_train(sub):
+    _add_data(sub)
+    _add_options(sub)
+    sub.add_argument("--validation-data", help="as --data, for validation")
     sub.add_argument(
         "--validation-split",
         default="validation",
         help="split of a TFDS data set (default: %(default)s)",
-    )
-    sub.add_argument("--output", required=True, help="folder for the results")
-    sub.add_argument(
-        "--resume", action="store_true", help="go on with the run in --output"
     )
     model = sub.add_argument_group("model")
     start = model.add_mutually_exclusive_group()
@@ -142,57 +266,52 @@ def _add_train(sub):
         nargs="+",
         help="strides of the levels instead of the preset's, finest first",
     )
-    for name in (
-        "hidden-dim",
-        "residual-dim",
-        "num-residual-blocks",
-        "num-embeddings",
-        "embedding-dim",
-    ):
+    for name in _VQVAE_SIZES:
         model.add_argument(
-            f"--{name}", type=_positive, help="instead of the preset's"
+            _flag(name), type=_positive, help="instead of the preset's"
         )
     sub.add_argument(
         "--validation-size", type=_positive, help="size of centre crops"
     )
-    sub.add_argument(
-        "--resize", type=_positive, help="resize the shorter side first"
-    )
-    sub.add_argument(
-        "--optimizer",
-        choices=("muon", "adam"),
-        default="muon",
-        help="the paper has adam (default: %(default)s)",
-    )
-    sub.add_argument(
-        "--learning-rate",
-        type=float,
-        help="peak learning rate (default: 1e-3 for muon, 3e-4 for adam)",
-    )
-    for name, kind, default, summary in (
+    _add_numbers(
+        sub,
         ("image-size", _positive, 256, "height and width of the random crops"),
-        ("batch-size", _positive, 128, "images in a batch"),
-        ("steps", _positive, 250_000, "training steps in all"),
-        ("steps-per-epoch", _positive, 500, "steps between validations"),
-        ("warmup-steps", int, 100, "rise of the learning rate"),
-        ("decay-steps", int, 0, "fall of the learning rate at the end"),
-        ("seed", int, 0, "order of images, crops and flips"),
-        ("clip-norm", float, 1.0, "norm to which the gradient is clipped"),
         ("level-dropout", float, 0.02, "share decoded from coarse maps only"),
-        ("checkpoint-minutes", float, 5.0, "minutes between checkpoints"),
-    ):
-        sub.add_argument(
-            f"--{name}",
-            type=kind,
-            default=default,
-            help=f"{summary} (default: %(default)s)",
-        )
-    sub.add_argument(
-        "--dtype",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-        default="float32",
-        help="dtype policy (default: %(default)s)",
     )
+
+
+def _add_train_prior(sub):
+    sub.add_argument(
+        "--model", required=True, help="the model that the codes are of"
+    )
+    sub.add_argument("--level", required=True, help="top, middle or bottom")
+    sub.add_argument(
+        "--codes", required=True, help="folder that extract-codes wrote"
+    )
+    sub.add_argument("--validation-codes", help="the same, for validation")
+    _add_options(sub)
+    model = sub.add_argument_group("prior")
+    start = model.add_mutually_exclusive_group()
+    start.add_argument(
+        "--preset", help="the paper's sizes for this preset and level"
+    )
+    start.add_argument(
+        "--initial",
+        action="store_true",
+        help="start from the prior that --model has",
+    )
+    for name, default in _PRIOR_SIZES.items():
+        model.add_argument(
+            _flag(name), type=int, help=f"default: {default}, or the preset's"
+        )
+    for name in ("dropout", "class_dropout"):
+        model.add_argument(
+            _flag(name), type=float, help="default: 0, or the preset's"
+        )
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def _positive(text):
@@ -379,14 +498,7 @@ def _train(args):
     keras.utils.set_random_seed(args.seed)
     sizes = {
         name: getattr(args, name)
-        for name in (
-            "strides",
-            "hidden_dim",
-            "residual_dim",
-            "num_residual_blocks",
-            "num_embeddings",
-            "embedding_dim",
-        )
+        for name in ("strides", *_VQVAE_SIZES)
         if getattr(args, name) is not None
     }
     if args.initial_weights:
@@ -410,30 +522,144 @@ def _train(args):
         vqvae,
         args.data,
         args.output,
-        **{
-            name: getattr(args, name)
-            for name in (
-                "validation_data",
-                "validation_split",
-                "image_size",
-                "validation_size",
-                "resize",
-                "batch_size",
-                "steps",
-                "optimizer",
-                "learning_rate",
-                "warmup_steps",
-                "decay_steps",
-                "clip_norm",
-                "seed",
-                "steps_per_epoch",
-                "checkpoint_minutes",
-                "resume",
-            )
-        },
-        verbose=1 if sys.stdout.isatty() else 0,
+        validation_data=args.validation_data,
+        validation_split=args.validation_split,
+        image_size=args.image_size,
+        validation_size=args.validation_size,
+        resize=args.resize,
+        options=_options(args),
     )
     print(f"Trained model: {pathlib.Path(args.output) / 'model'}")
+
+
+def _options(args):
+    import dataclasses
+
+    from keras_vqvae2.train import TrainingOptions
+
+    names = {field.name for field in dataclasses.fields(TrainingOptions)}
+    return TrainingOptions(
+        **{name: getattr(args, name) for name in names - {"verbose"}},
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+
+
+def _extract_codes(args):
+    from keras_vqvae2.extract import extract_codes
+    from keras_vqvae2.hub import from_pretrained
+
+    count = extract_codes(
+        from_pretrained(args.model),
+        args.data,
+        args.output,
+        image_size=args.image_size,
+        split=args.split,
+        labels=args.labels,
+        resize=args.resize,
+        mirrored=args.mirrored,
+        batch_size=args.batch_size,
+        shard_size=args.shard_size,
+        verbose=True,
+    )
+    print(f"Codes of {count} images: {args.output}")
+
+
+def _train_prior(args):
+    import keras
+
+    from keras_vqvae2.data import read_code_shards
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.models import PixelSNAILPrior
+    from keras_vqvae2.presets import PRESETS
+    from keras_vqvae2.train import train_prior
+
+    keras.utils.set_random_seed(args.seed)
+    model = from_pretrained(args.model)
+    names = model.vqvae.level_names
+    if args.level not in names:
+        raise ValueError(
+            f"There is no level {args.level!r}. The model has: "
+            f"{', '.join(names)}."
+        )
+    given = {
+        name: getattr(args, name)
+        for name in (*_PRIOR_SIZES, "dropout", "class_dropout")
+        if getattr(args, name) is not None
+    }
+    if args.initial:
+        if given:
+            raise ValueError(
+                "The prior of --initial has its own sizes: leave out "
+                f"{', '.join(given)}."
+            )
+        prior = model.load_prior(args.level)
+    else:
+        if args.preset is None:
+            sizes = _PRIOR_SIZES
+        elif args.preset in PRESETS:
+            sizes = PRESETS[args.preset].priors[args.level]
+        else:
+            raise ValueError(
+                f"There is no preset {args.preset!r}. Presets: "
+                f"{', '.join(PRESETS)}."
+            )
+        codes, labels, _ = read_code_shards(args.codes)
+        maps = list(codes.values())[: names.index(args.level) + 1]
+        prior = PixelSNAILPrior(
+            **{
+                **sizes,
+                "sizes": [level.shape[1:] for level in maps],
+                "num_embeddings": model.vqvae.num_embeddings,
+                "num_classes": None
+                if labels is None
+                else int(labels.max()) + 1,
+                **given,
+            },
+            dtype=args.dtype,
+        )
+    train_prior(
+        model,
+        args.level,
+        prior,
+        args.codes,
+        args.output,
+        validation_codes=args.validation_codes,
+        options=_options(args),
+    )
+    print(f"Model with the prior: {pathlib.Path(args.output) / 'model'}")
+
+
+def _generate(args):
+    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.pictures import save_image
+    from keras_vqvae2.pictures import tile
+
+    def progress(level, share, seconds):
+        print(
+            f"\r{level}: {share:4.0%}, {seconds:.0f} s left ",
+            end="" if share < 1 else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    output = pathlib.Path(args.output)
+    images = from_pretrained(args.model).generate(
+        args.num_images,
+        args.labels,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        progress=progress,
+    )
+    for i, image in enumerate(images):
+        save_image(output / f"{i:05}.png", image)
+    if args.grid:
+        side = round(len(images) ** 0.5)
+        rows = [images[i : i + side] for i in range(0, len(images), side)]
+        save_image(args.grid, tile(rows))
+    print(f"{len(images)} images: {output}")
 
 
 def _push(args):

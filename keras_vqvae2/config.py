@@ -11,6 +11,8 @@ FORMAT_VERSION = 1
 MAX_FILE_BYTES = 65536
 # 1 GiB of float32. The paper's largest autoencoder has 4 million.
 MAX_PARAMETERS = 2**28
+# 8 GiB of float32: room for the paper's largest prior.
+MAX_PRIOR_PARAMETERS = 2**31
 
 
 def _integer(low, high):
@@ -59,12 +61,52 @@ _VQVAE_FIELDS = {
 }
 
 
-def model_config(vqvae, name):
+def _is_sizes(value):
+    return (
+        isinstance(value, (list, tuple))
+        and 1 <= len(value) <= 8
+        and all(
+            isinstance(size, (list, tuple))
+            and len(size) == 2
+            and all(type(side) is int and 1 <= side <= 1024 for side in size)
+            for size in value
+        )
+    )
+
+
+def _is_odd(value):
+    return type(value) is int and 3 <= value <= 31 and value % 2 == 1
+
+
+def _is_classes(value):
+    return value is None or (type(value) is int and 1 <= value <= 2**20)
+
+
+_PRIOR_FIELDS = {
+    "sizes": (_is_sizes, "a list of 1 to 8 pairs of integers in 1..1024"),
+    "num_embeddings": _integer(1, 2**20),
+    "hidden_dim": (_is_even, "an even integer in 2..8192"),
+    "residual_dim": _integer(1, 16384),
+    "num_blocks": _integer(1, 256),
+    "kernel_size": (_is_odd, "an odd integer in 3..31"),
+    "num_attention_layers": _integer(0, 256),
+    "num_heads": _integer(1, 256),
+    "num_output_blocks": _integer(0, 256),
+    "num_conditioning_blocks": _integer(0, 256),
+    "dropout": (_is_share, "at least 0 and below 1"),
+    "num_classes": (_is_classes, "null or an integer in 1..2**20"),
+    "class_dropout": (_is_share, "at least 0 and below 1"),
+    "seed": _integer(0, 2**31 - 1),
+}
+
+
+def model_config(vqvae, name, priors=None):
     """The content of `config.json` for a model.
 
     Args:
         vqvae: `HierarchicalVQVAE`.
         name: Name of the model, for people.
+        priors: Arguments of `PixelSNAILPrior` by level name, or None.
 
     Returns:
         Dictionary of JSON values.
@@ -80,6 +122,11 @@ def model_config(vqvae, name):
         "name": name,
         "vqvae": {key: arguments[key] for key in _VQVAE_FIELDS},
     }
+    if priors:
+        config["priors"] = {
+            level: {key: prior[key] for key in _PRIOR_FIELDS}
+            for level, prior in priors.items()
+        }
     check_config(config, f"The model {name!r}")
     return config
 
@@ -91,7 +138,8 @@ def read_config(path):
         path: Path of the file.
 
     Returns:
-        Dictionary: `name`, and `vqvae` with arguments of `HierarchicalVQVAE`.
+        Dictionary: `name`, `vqvae` with arguments of `HierarchicalVQVAE`, and
+        perhaps `priors` with arguments of `PixelSNAILPrior` by level name.
 
     Raises:
         ValueError: If the file is not JSON or outside the schema.
@@ -119,9 +167,8 @@ def check_config(config, source):
         ValueError: If a key is missing or unknown, a value is out of bounds,
             or the model would have more than `MAX_PARAMETERS` weights.
     """
-    _check_keys(
-        config, ("format", "format_version", "model", "name", "vqvae"), source
-    )
+    required = ("format", "format_version", "model", "name", "vqvae")
+    _check_keys(config, required, source, (*required, "priors"))
     if config["format"] != FORMAT:
         raise ValueError(
             f"{source}: `format` must be {FORMAT!r}. Received: "
@@ -144,20 +191,21 @@ def check_config(config, source):
             f"'-'. Received: {reprlib.repr(config['name'])}"
         )
     vqvae = config["vqvae"]
-    _check_keys(vqvae, ("strides",), f"{source}, `vqvae`", _VQVAE_FIELDS)
-    for key, value in vqvae.items():
-        check, expected = _VQVAE_FIELDS[key]
-        if not check(value):
+    _check_fields(vqvae, ("strides",), f"{source}, `vqvae`", _VQVAE_FIELDS)
+    _check_count(num_parameters(**vqvae), MAX_PARAMETERS, source)
+    priors = config.get("priors", {})
+    levels = level_names(len(vqvae["strides"]))
+    _check_keys(priors, (), f"{source}, `priors`", levels)
+    for level, prior in priors.items():
+        where = f"{source}, prior of {level}"
+        _check_fields(prior, ("sizes",), where, _PRIOR_FIELDS)
+        if len(prior["sizes"]) != levels.index(level) + 1:
             raise ValueError(
-                f"{source}: `{key}` must be {expected}. Received: "
-                f"{reprlib.repr(value)}"
+                f"{where}: `sizes` must be those of {levels.index(level)} "
+                "coarser maps and of its own. Received: "
+                f"{reprlib.repr(prior['sizes'])}"
             )
-    count = num_parameters(**vqvae)
-    if count > MAX_PARAMETERS:
-        raise ValueError(
-            f"{source} describes a model of {count} parameters, more than the "
-            f"{MAX_PARAMETERS} that are accepted."
-        )
+        _check_count(num_prior_parameters(**prior), MAX_PRIOR_PARAMETERS, where)
 
 
 def _check_keys(mapping, required, source, known=None):
@@ -173,6 +221,35 @@ def _check_keys(mapping, required, source, known=None):
             f"{source} does not fit keras-vqvae2: missing keys "
             f"{reprlib.repr(missing)}, unknown keys {reprlib.repr(unknown)}."
         )
+
+
+def _check_fields(mapping, required, source, fields):
+    _check_keys(mapping, required, source, fields)
+    for key, value in mapping.items():
+        check, expected = fields[key]
+        if not check(value):
+            raise ValueError(
+                f"{source}: `{key}` must be {expected}. Received: "
+                f"{reprlib.repr(value)}"
+            )
+
+
+def _check_count(count, most, source):
+    if count > most:
+        raise ValueError(
+            f"{source} describes a model of {count} parameters, more than the "
+            f"{most} that are accepted."
+        )
+
+
+def level_names(num_levels):
+    """Names of the code maps, coarse to fine: top first."""
+    if num_levels == 1:
+        return ("top",)
+    middle = ["middle"]
+    if num_levels != 3:
+        middle = [f"middle_{i}" for i in range(1, num_levels - 1)]
+    return ("top", *middle, "bottom")
 
 
 def is_name(name):
@@ -229,3 +306,51 @@ def num_parameters(
             count += halvings * conv(4, joined, joined)
         inputs = hidden_dim
     return count
+
+
+def num_prior_parameters(
+    sizes,
+    num_embeddings=512,
+    hidden_dim=512,
+    residual_dim=2048,
+    num_blocks=20,
+    kernel_size=5,
+    num_attention_layers=4,
+    num_output_blocks=20,
+    num_conditioning_blocks=0,
+    num_classes=None,
+    **_,
+):
+    """Number of a `PixelSNAILPrior`'s weights, without building it.
+
+    Takes the constructor's arguments.
+    """
+    hidden, gates = hidden_dim, 2 * residual_dim
+    height, width = sizes[-1]
+    half = kernel_size // 2
+    to_hidden = residual_dim * hidden + hidden
+    count = num_embeddings * hidden + (height + width) * hidden
+    for past in (half, *[half + 1] * (num_blocks - 1)):
+        taps = past * kernel_size + past  # vertical and horizontal
+        count += taps * hidden * gates + 2 * gates + hidden * gates
+        count += 2 * to_hidden
+    enters = 2 * gates * hidden * num_blocks
+    if num_classes is not None:
+        count += (num_classes + 1) * hidden + enters
+    if len(sizes) > 1:
+        count += (len(sizes) - 1) * num_embeddings * hidden + enters
+        for coarse, fine in zip(sizes, sizes[1:], strict=False):
+            doublings = (fine[0] // coarse[0]).bit_length() - 1
+            count += doublings * (16 * hidden * hidden + hidden)
+        count += num_conditioning_blocks * (
+            9 * hidden * residual_dim + residual_dim + to_hidden
+        )
+    attention = hidden * hidden + hidden  # queries
+    attention += 2 * hidden * 2 * hidden + 2 * hidden  # keys and values
+    attention += (height + width) * 2 * hidden
+    attention += hidden * hidden + hidden  # projection
+    count += num_attention_layers * attention
+    count += num_output_blocks * (
+        hidden * residual_dim + residual_dim + to_hidden
+    )
+    return count + hidden * num_embeddings + num_embeddings

@@ -4,7 +4,9 @@ A saved model is a folder:
 
 - `config.json`: the model's arguments, see `keras_vqvae2.config`.
 - `model.safetensors`: weights by stable names, see `keras_vqvae2.files`.
-- `SHA256SUMS`: what both must hash to; checked by every load.
+- `prior_<level>.safetensors`: the same of each prior, if there are any. They
+  are read, and downloaded, when images are generated.
+- `SHA256SUMS`: what these must hash to; checked by every load.
 - `README.md`: model card, for people.
 
 What is loaded is data: no code and no class name is read from it.
@@ -13,6 +15,7 @@ What is loaded is data: no code and no class name is read from it.
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import pathlib
@@ -27,6 +30,7 @@ from keras_vqvae2 import config as config_schema
 from keras_vqvae2 import files
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.models import HierarchicalVQVAE
+from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.presets import PRESETS
 
 CONFIG = "config.json"
@@ -241,7 +245,7 @@ def from_pretrained(
         f"It is from {repo_id} on the Hub. If the download went wrong, "
         "`force_download=True` fetches it again."
     )
-    folder = _download(
+    folder, fetch = _download(
         repo_id,
         mend,
         revision=revision,
@@ -250,7 +254,7 @@ def from_pretrained(
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    return _load(folder, dtype, mend, pin)
+    return _load(folder, dtype, mend, pin, fetch)
 
 
 def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
@@ -293,10 +297,18 @@ def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
     if card is None and not (settled / CARD).exists():
         card = _short_card(config, license)
     with files.atomic_folder(folder) as new:
+        files.save_weights(model.vqvae, new / WEIGHTS)
+        priors = {}
+        for level in model.priors:
+            prior = model.load_prior(level)
+            priors[level] = prior.get_config()
+            files.save_weights(prior, new / _prior_file(level))
+        config = config_schema.model_config(model.vqvae, name, priors)
         text = json.dumps(config, indent=2) + "\n"
         (new / CONFIG).write_text(text, "utf-8")
-        files.save_weights(model.vqvae, new / WEIGHTS)
-        files.write_sha256sums(new, (CONFIG, WEIGHTS))
+        files.write_sha256sums(
+            new, (CONFIG, WEIGHTS, *map(_prior_file, priors))
+        )
         if card is not None:
             (new / CARD).write_text(card, "utf-8")
 
@@ -448,6 +460,10 @@ def push_all(owner=None, *, token=None, private=False, dry_run=False):
     }
 
 
+def _prior_file(level):
+    return f"prior_{level}.safetensors"
+
+
 def _default_owner():
     return os.environ.get(OWNER_VARIABLE) or DEFAULT_OWNER
 
@@ -494,7 +510,10 @@ def _split_revision(name, revision):
 
 
 def _download(repo_id, mend, *, revision, **kwargs):
-    """Folder of a downloaded repository: one commit of it, whole."""
+    """`(folder, fetch)` of a downloaded repository: one commit of it.
+
+    `fetch(name)` downloads a file that is not needed at once.
+    """
 
     def download(name, commit):
         with _explained(repo_id, revision, **kwargs):
@@ -514,7 +533,7 @@ def _download(repo_id, mend, *, revision, **kwargs):
     download(SUMS, commit)
     _check_config(folder, mend)  # before the large file
     download(WEIGHTS, commit)
-    return folder
+    return folder, lambda name: download(name, commit)
 
 
 def _check_config(folder, mend):
@@ -550,11 +569,28 @@ def _check_sha256(path, digest, source, mend):
         )
 
 
-def _load(folder, dtype, mend, pin=None):
+def _load(folder, dtype, mend, pin=None, fetch=None):
     config = _check(folder, mend, pin)
     vqvae = HierarchicalVQVAE(**config["vqvae"], dtype=dtype)
     files.load_weights(vqvae, pathlib.Path(folder) / WEIGHTS)
-    return VQVAE2(vqvae, name=config["name"])
+    priors = {
+        level: functools.partial(
+            _load_prior, folder, level, arguments, dtype, mend, fetch
+        )
+        for level, arguments in config.get("priors", {}).items()
+    }
+    return VQVAE2(vqvae, name=config["name"], priors=priors)
+
+
+def _load_prior(folder, level, arguments, dtype, mend, fetch):
+    name = _prior_file(level)
+    if fetch is not None:
+        fetch(name)
+    digest = files.read_sha256sums(folder / SUMS).get(name)
+    _check_sha256(folder / name, digest, SUMS, mend)
+    prior = PixelSNAILPrior(**arguments, dtype=dtype)
+    files.load_weights(prior, folder / name)
+    return prior
 
 
 def _check_replaceable(settled, folder, overwrite):

@@ -13,6 +13,7 @@ class Preset:
         published: Whether this project has published weights.
         training_script: Path in the source repository of the script that
             trains the weights.
+        priors: Arguments of `PixelSNAILPrior` by level name.
         weights_sha256: SHA-256 of the published `model.safetensors`, which a
             download of the project's own repository must have.
     """
@@ -21,6 +22,7 @@ class Preset:
     vqvae: dict
     published: bool
     training_script: str
+    priors: dict = dataclasses.field(default_factory=dict)
     weights_sha256: str | None = None
 
 
@@ -35,12 +37,63 @@ _PAPER_SIZES = {
     "decay": 0.99,
 }
 
+# Tables 3 and 4. The middle prior has one attention layer, of a number of
+# heads that the paper does not give.
+_PAPER_PRIOR = {"num_embeddings": 512, "hidden_dim": 512, "kernel_size": 5}
+_NO_ATTENTION = {"num_attention_layers": 0, "num_output_blocks": 0}
+_TOP = {
+    **_PAPER_PRIOR,
+    "sizes": ((32, 32),),
+    "residual_dim": 2048,
+    "num_blocks": 20,
+    "num_attention_layers": 4,
+    "num_heads": 8,
+}
+_IMAGENET_PRIORS = {
+    "top": {**_TOP, "num_output_blocks": 20, "dropout": 0.1},
+    "bottom": {
+        **_PAPER_PRIOR,
+        **_NO_ATTENTION,
+        "sizes": ((32, 32), (64, 64)),
+        "residual_dim": 1024,
+        "num_blocks": 20,
+        "num_conditioning_blocks": 20,
+        "dropout": 0.1,
+    },
+}
+_FFHQ_PRIORS = {
+    "top": {**_TOP, "num_output_blocks": 0, "dropout": 0.5},
+    "middle": {
+        **_PAPER_PRIOR,
+        "sizes": ((32, 32), (64, 64)),
+        "residual_dim": 1024,
+        "num_blocks": 20,
+        "num_attention_layers": 1,
+        "num_heads": 8,
+        "num_output_blocks": 0,
+        "num_conditioning_blocks": 8,
+        "dropout": 0.3,
+    },
+    "bottom": {
+        **_PAPER_PRIOR,
+        **_NO_ATTENTION,
+        "sizes": ((32, 32), (64, 64), (128, 128)),
+        "residual_dim": 1024,
+        "num_blocks": 10,
+        "num_conditioning_blocks": 8,
+        "dropout": 0.25,
+    },
+}
+for _prior in _IMAGENET_PRIORS.values():
+    _prior["num_classes"] = 1000
+
 PRESETS = {
     "vqvae2-imagenet256": Preset(
         description="ImageNet at 256x256: 32x32 and 64x64 codes",
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
         published=True,
         training_script="examples/train_vqvae.py",
+        priors=_IMAGENET_PRIORS,
         weights_sha256=(
             "625d8ed402af627314abe1a46dc2b73015513efdd292ac5130476975569fea60"
         ),
@@ -50,5 +103,6 @@ PRESETS = {
         vqvae={"strides": (8, 2, 2), **_PAPER_SIZES},
         published=False,
         training_script="examples/train_vqvae.py",
+        priors=_FFHQ_PRIORS,
     ),
 }

@@ -1,11 +1,14 @@
-"""Training of stage 1 from any image folder or TFDS name."""
+"""Training of both stages: images to a model, codes to its priors."""
 
+import dataclasses
 import json
 import pathlib
 
 import keras
 
+from keras_vqvae2.data import code_dataset
 from keras_vqvae2.data import image_folder_dataset
+from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.data import tfds_dataset
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.models import VQVAE2
@@ -18,6 +21,7 @@ from keras_vqvae2.training import resumable_fit
 OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 _TFDS = "tfds:"
+_CHECKPOINT = "checkpoint.safetensors"
 
 
 def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
@@ -39,6 +43,39 @@ def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
     return image_folder_dataset(data, image_size, batch_size, **kwargs)
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """What the trainings of both stages have in common.
+
+    Args:
+        steps: Training steps in all.
+        batch_size: Images in a batch.
+        optimizer: `"muon"`, or `"adam"` as in the paper.
+        learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
+        warmup_steps: Steps of linear rise of the learning rate.
+        decay_steps: Steps of linear fall to zero at the end.
+        clip_norm: Norm to which the gradient of all weights is clipped.
+        seed: Seeds the order of images, crops and flips.
+        steps_per_epoch: Steps between validations and logs.
+        checkpoint_minutes: Minutes between checkpoints.
+        resume: Whether to go on from the checkpoint in the output folder.
+        verbose: As for `fit`.
+    """
+
+    steps: int = 250_000
+    batch_size: int = 128
+    optimizer: str = "muon"
+    learning_rate: float | None = None
+    warmup_steps: int = 100
+    decay_steps: int = 0
+    clip_norm: float = 1.0
+    seed: int = 0
+    steps_per_epoch: int = 500
+    checkpoint_minutes: float = 5.0
+    resume: bool = False
+    verbose: int | str = "auto"
+
+
 def train_vqvae(
     vqvae,
     data,
@@ -49,18 +86,7 @@ def train_vqvae(
     image_size=256,
     validation_size=None,
     resize=None,
-    batch_size=128,
-    steps=250_000,
-    optimizer="muon",
-    learning_rate=None,
-    warmup_steps=100,
-    decay_steps=0,
-    clip_norm=1.0,
-    seed=0,
-    steps_per_epoch=500,
-    checkpoint_minutes=5.0,
-    resume=False,
-    verbose="auto",
+    options=None,
 ):
     """Trains a `HierarchicalVQVAE` and saves it.
 
@@ -79,18 +105,7 @@ def train_vqvae(
             `image_size` if None.
         resize: Shorter side that images are resized to before cropping, or
             None to crop at their own resolution.
-        batch_size: Images in a batch.
-        steps: Training steps in all.
-        optimizer: `"muon"`, or `"adam"` as in the paper.
-        learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
-        warmup_steps: Steps of linear rise of the learning rate.
-        decay_steps: Steps of linear fall to zero at the end.
-        clip_norm: Norm to which the gradient of all weights is clipped.
-        seed: Seeds the order of images, crops and flips.
-        steps_per_epoch: Steps between validations and logs.
-        checkpoint_minutes: Minutes between checkpoints.
-        resume: Whether to go on from the checkpoint in `output`.
-        verbose: As for `fit`.
+        options: `TrainingOptions`.
 
     Returns:
         Tuple of the trained model as `VQVAE2` and its history, a dict of
@@ -103,43 +118,22 @@ def train_vqvae(
     """
     import tensorflow as tf
 
-    output = pathlib.Path(output)
-    checkpoint = output / "checkpoint.safetensors"
-    if resume and not checkpoint.exists():
-        raise FileNotFoundError(
-            f"There is nothing to resume: {checkpoint} does not exist. Leave "
-            "out --resume to start a new run."
-        )
-    if not resume and checkpoint.exists():
-        raise FileExistsError(
-            f"{output} holds a run already. Go on with it by --resume, or "
-            "choose another --output."
-        )
+    options = options or TrainingOptions()
+    _check_output(output, options)
     if image_size % vqvae.total_stride:
         raise ValueError(
             f"The image size must be a multiple of {vqvae.total_stride}, the "
             f"model's total stride. Received: {image_size}"
         )
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(
-            f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: "
-            f"{optimizer!r}"
-        )
-    if learning_rate is None:
-        learning_rate = LEARNING_RATES[optimizer]
-    schedule = WarmupStableDecay(
-        learning_rate, steps, warmup_steps, decay_steps
-    )
-    vqvae.compile(OPTIMIZERS[optimizer](schedule, global_clipnorm=clip_norm))
 
     def make_dataset(step):
         return image_dataset(
             data,
             image_size,
-            batch_size,
+            options.batch_size,
             training=True,
             resize=resize,
-            seed=seed,
+            seed=options.seed,
             start_step=step,
         )
 
@@ -150,7 +144,7 @@ def train_vqvae(
         validation = image_dataset(
             validation_data,
             validation_size or image_size,
-            min(batch_size, 16),
+            min(options.batch_size, 16),
             split=validation_split,
             training=False,
             resize=resize,
@@ -165,42 +159,181 @@ def train_vqvae(
         def make_picture():
             return figure3(model, examples)
 
+    arguments = {"data": str(data), "image_size": image_size}
+    history = _train(
+        vqvae,
+        make_dataset,
+        validation,
+        output,
+        arguments,
+        options,
+        make_picture,
+    )
+    model.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    return model, history
+
+
+def train_prior(
+    model, level, prior, codes, output, *, validation_codes=None, options=None
+):
+    """Trains the `PixelSNAILPrior` of one level and saves the whole model.
+
+    `output` gets what `train_vqvae` writes there; its `model/` is `model` with
+    the new prior.
+
+    Args:
+        model: `VQVAE2` that the codes are of.
+        level: Name of the level: `"top"`, ...
+        prior: `PixelSNAILPrior`, fresh or trained.
+        codes: Folder that `write_code_shards` wrote.
+        output: Folder for the results.
+        validation_codes: The same for validation, or None.
+        options: `TrainingOptions`.
+
+    Returns:
+        Tuple of the model with the prior, a `VQVAE2`, and the prior's
+        history, a dict of lists.
+
+    Raises:
+        FileExistsError: If `output` holds a run and `resume` is false.
+        FileNotFoundError: If `resume` is true and there is no checkpoint, or
+            there are no codes.
+        ValueError: If the codes do not fit the prior, or an argument does not
+            fit.
+    """
+    options = options or TrainingOptions()
+    _check_output(output, options)
+    trained = VQVAE2(model.vqvae, model.name, {**model.priors, level: prior})
+    maps, labels = _prior_data(model, level, prior, codes)
+
+    def make_dataset(step):
+        return code_dataset(
+            maps,
+            labels,
+            options.batch_size,
+            seed=options.seed,
+            start_step=step,
+        )
+
+    make_dataset(0)
+    validation = None
+    if validation_codes is not None:
+        validation = code_dataset(
+            *_prior_data(model, level, prior, validation_codes),
+            options.batch_size,
+            training=False,
+        )
+    arguments = {"codes": str(codes), "level": level}
+    history = _train(
+        prior, make_dataset, validation, output, arguments, options
+    )
+    trained.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    return trained, history
+
+
+def _prior_data(model, level, prior, folder):
+    """`(maps, labels)` of a folder of codes, as the prior needs them."""
+    codes, labels, index = read_code_shards(folder)
+    names = model.vqvae.level_names
+    maps = list(codes.values())[: names.index(level) + 1]
+    sizes = tuple(m.shape[1:] for m in maps)
+    if (tuple(codes), index["num_embeddings"]) != (
+        names,
+        model.vqvae.num_embeddings,
+    ):
+        raise ValueError(
+            f"{folder} has codes of {index['num_embeddings']} embeddings and "
+            f"the levels {', '.join(codes)}; they are not of this model."
+        )
+    if sizes != prior.sizes:
+        raise ValueError(
+            f"The prior is for maps of the sizes {prior.sizes}. {folder} has "
+            f"{sizes}."
+        )
+    if prior.num_classes is None:
+        labels = None
+    elif labels is None:
+        raise ValueError(
+            f"The prior is class-conditional, but {folder} has no labels: "
+            "extract the codes of a data set with classes, or leave out "
+            "`num_classes`."
+        )
+    elif labels.max() >= prior.num_classes:
+        raise ValueError(
+            f"The prior has {prior.num_classes} classes. {folder} has the "
+            f"label {labels.max()}."
+        )
+    return maps, labels
+
+
+def _check_output(output, options):
+    checkpoint = pathlib.Path(output) / _CHECKPOINT
+    if options.resume and not checkpoint.exists():
+        raise FileNotFoundError(
+            f"There is nothing to resume: {checkpoint} does not exist. Leave "
+            "out --resume to start a new run."
+        )
+    if not options.resume and checkpoint.exists():
+        raise FileExistsError(
+            f"{output} holds a run already. Go on with it by --resume, or "
+            "choose another --output."
+        )
+
+
+def _train(
+    model,
+    make_dataset,
+    validation,
+    output,
+    arguments,
+    options,
+    make_picture=None,
+):
+    """Trains a model of either stage; its history."""
+    output = pathlib.Path(output)
+    if options.optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: "
+            f"{options.optimizer!r}"
+        )
+    learning_rate = options.learning_rate
+    if learning_rate is None:
+        learning_rate = LEARNING_RATES[options.optimizer]
+    schedule = WarmupStableDecay(
+        learning_rate, options.steps, options.warmup_steps, options.decay_steps
+    )
+    model.compile(
+        OPTIMIZERS[options.optimizer](
+            schedule, global_clipnorm=options.clip_norm
+        )
+    )
     arguments = {
-        "data": str(data),
-        "model": _plain(vqvae.get_config()),
-        "image_size": image_size,
-        "batch_size": batch_size,
-        "steps": steps,
-        "optimizer": optimizer,
+        **arguments,
+        "model": _plain(model.get_config()),
+        **dataclasses.asdict(options),
         "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "decay_steps": decay_steps,
-        "clip_norm": clip_norm,
-        "seed": seed,
     }
 
     def write_arguments(logs):
         with atomic_path(output / "arguments.json") as temporary:
             temporary.write_text(json.dumps(arguments, indent=2) + "\n")
 
-    history = resumable_fit(
-        vqvae,
+    return resumable_fit(
+        model,
         make_dataset,
-        steps,
-        checkpoint,
-        steps_per_epoch=steps_per_epoch,
-        checkpoint_minutes=checkpoint_minutes,
-        resume=resume,
+        options.steps,
+        output / _CHECKPOINT,
+        steps_per_epoch=options.steps_per_epoch,
+        checkpoint_minutes=options.checkpoint_minutes,
+        resume=options.resume,
         validation_data=validation,
         callbacks=[
             # Once the checkpoint is known to fit.
             keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
             TrainingLog(output, make_picture),
         ],
-        verbose=verbose,
+        verbose=options.verbose,
     )
-    model.save_pretrained(output / "model", overwrite=True)
-    return model, history
 
 
 def _plain(config):

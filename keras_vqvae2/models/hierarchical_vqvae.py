@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.config import level_names
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -18,20 +19,11 @@ from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import CodebookPerplexity
 from keras_vqvae2.training import CodebookUsage
-
-
-def level_names(num_levels):
-    """Names of the code maps, coarse to fine: top first."""
-    if num_levels == 1:
-        return ("top",)
-    middle = ["middle"]
-    if num_levels != 3:
-        middle = [f"middle_{i}" for i in range(1, num_levels - 1)]
-    return ("top", *middle, "bottom")
+from keras_vqvae2.training import OwnLoss
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class HierarchicalVQVAE(BackendStep, keras.Model):
+class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
     """Autoencoder with one map of discrete codes per level (VQ-VAE-2).
 
     With `strides=(4, 2)`, an image of 256x256 pixels becomes a bottom map of
@@ -401,37 +393,9 @@ class HierarchicalVQVAE(BackendStep, keras.Model):
         images = self._to_pixels(self.decoders[0](joined))
         return ops.clip(images, 0.0, 255.0)
 
-    def compile(self, optimizer="adam", **kwargs):
-        """Configures training: an optimizer is enough.
-
-        Args:
-            optimizer: Keras optimizer, or its name.
-            **kwargs: `jit_compile`, `run_eagerly`, `steps_per_execution`,
-                `auto_scale_loss`, as for `keras.Model.compile`.
-
-        Raises:
-            ValueError: If a loss or metrics are given: the model has its own.
-        """
-        own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
-        if given := sorted(own & set(kwargs)):
-            raise ValueError(
-                f"{type(self).__name__} has its own loss and metrics: leave "
-                f"out {', '.join(given)}. `compile(optimizer)` is enough."
-            )
-        super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config):
-        """Compiles as before `save`, for `keras.models.load_model`."""
-        config = keras.saving.deserialize_keras_object(config)
-        self.compile(**{k: v for k, v in config.items() if v is not None})
-        self.optimizer.build(self.trainable_variables)
-
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`; float images are first checked for range."""
         check_training_images(x, self)
-        if hasattr(x, "element_spec"):
-            # Keras warns of its own default where a tf.data dataset comes in.
-            kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
     @property

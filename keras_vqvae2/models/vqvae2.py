@@ -1,5 +1,6 @@
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -20,9 +21,13 @@ class VQVAE2:
     Args:
         vqvae: `HierarchicalVQVAE`.
         name: Name of the preset, if it is one.
+        priors: Dict: by level name (`"top"`, ...) a `PixelSNAILPrior`, or a
+            function without arguments that loads it. With one for each level
+            the model can `generate`.
 
     Raises:
         TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
+        ValueError: If there is no level of a prior's name.
 
     Example:
 
@@ -36,7 +41,7 @@ class VQVAE2:
     ```
     """
 
-    def __init__(self, vqvae, name=None):
+    def __init__(self, vqvae, name=None, priors=None):
         from keras_vqvae2.models.hierarchical_vqvae import HierarchicalVQVAE
 
         if not isinstance(vqvae, HierarchicalVQVAE):
@@ -46,6 +51,13 @@ class VQVAE2:
             )
         self.vqvae = vqvae
         self.name = name
+        self.priors = dict(priors or {})
+        for level in self.priors:
+            if level not in vqvae.level_names:
+                raise ValueError(
+                    f"There is no level {level!r} for a prior: this model has "
+                    f"{', '.join(vqvae.level_names)}."
+                )
         # Without `encode`'s checks: they are made once, of the whole batch.
         self._encode = compile_function(
             vqvae,
@@ -189,6 +201,79 @@ class VQVAE2:
             decoded = self.decode(codes, levels, batch_size)
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)
+
+    def load_prior(self, level):
+        """The `PixelSNAILPrior` of a level; from its file if it has one.
+
+        Args:
+            level: Name of the level: `"top"`, ...
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if level not in self.priors:
+            raise ValueError(
+                f"There is no prior of the level {level!r}, so no codes can be "
+                "generated. This model has priors for: "
+                f"{', '.join(self.priors) or 'none'}."
+            )
+        prior = self.priors[level]
+        return prior if isinstance(prior, keras.Model) else prior()
+
+    def generate(
+        self,
+        num_images=None,
+        labels=None,
+        *,
+        codes=(),
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        seed=0,
+        batch_size=16,
+        progress=None,
+    ):
+        """New images, level by level (algorithm 2).
+
+        The image of number k depends on `seed`, k and its label alone, not on
+        the number of images nor on the size of batches. Each prior is loaded
+        when its turn comes and let go after it.
+
+        Args:
+            num_images: Number of images; with `labels` it can be left out.
+            labels: Class of each image, for a model that has classes.
+            codes: Given maps of the coarsest levels, arrays `(num_images,
+                height_i, width_i)`: only the others are drawn.
+            temperature: Divides the logits: below 1 for likelier images.
+            top_k: Draw from this many likeliest codes only, or None.
+            top_p: Draw from the likeliest codes of this probability, or None.
+            seed: Integer that fixes the images.
+            batch_size: Images at a time.
+            progress: Function of the level's name, the share of its work that
+                is done, and the seconds it will still take; or None.
+
+        Returns:
+            uint8 array `(num_images, height, width, channels)`. After Ctrl-C,
+            the images whose codes are complete, if there are any.
+
+        Raises:
+            ValueError: If a prior is missing or an argument does not fit.
+        """
+        from keras_vqvae2 import sampling  # which imports the models
+
+        codes = sampling.generate_codes(
+            self,
+            num_images,
+            labels,
+            codes=codes,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        return self.decode(codes, batch_size=batch_size)
 
     def bits_per_pixel(self, height, width):
         """Bits of the codes per pixel of an image, under a uniform prior."""

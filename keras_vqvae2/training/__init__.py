@@ -5,6 +5,7 @@ import keras
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
 from keras_vqvae2.training.muon import Muon
+from keras_vqvae2.training.own_loss import OwnLoss
 from keras_vqvae2.training.resumable_fit import resumable_fit
 from keras_vqvae2.training.training_log import TrainingLog
 from keras_vqvae2.training.warmup_stable_decay import WarmupStableDecay
@@ -28,6 +29,7 @@ __all__ = [
     "CodebookPerplexity",
     "CodebookUsage",
     "Muon",
+    "OwnLoss",
     "TrainingLog",
     "WarmupStableDecay",
     "resumable_fit",

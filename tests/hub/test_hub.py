@@ -405,7 +405,7 @@ def test_weights_of_another_architecture_are_refused(copy):
 )
 def test_values_out_of_bounds_are_refused(copy, key, value):
     edit_config(copy, **{key: value})
-    with pytest.raises(ValueError, match=f"config.json: `{key}` must be"):
+    with pytest.raises(ValueError, match=f"`vqvae`: `{key}` must be"):
         keras_vqvae2.from_pretrained(copy)
 
 

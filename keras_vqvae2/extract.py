@@ -1,0 +1,94 @@
+"""Images of a data set to code shards: the first half of algorithm 2."""
+
+import sys
+
+from keras_vqvae2.data import write_code_shards
+from keras_vqvae2.train import image_dataset
+
+
+def extract_codes(
+    model,
+    data,
+    output,
+    *,
+    image_size,
+    split="train",
+    labels=False,
+    resize=None,
+    mirrored=False,
+    batch_size=16,
+    shard_size=4096,
+    verbose=False,
+):
+    """Writes the codes of all images of a data set, in one pass.
+
+    The images are cut in their middle. A run that was killed goes on after
+    the last whole shard.
+
+    Args:
+        model: `VQVAE2`.
+        data: Folder of images, or `tfds:<name>`.
+        output: Folder for the shards, see `write_code_shards`.
+        image_size: Height and width of the images.
+        split: Split of a TFDS data set.
+        labels: Whether to keep class labels: of the class folders in `data`,
+            or the data set's own.
+        resize: Shorter side that images are resized to before cropping.
+        mirrored: Whether to add each image mirrored left to right.
+        batch_size: Images at a time.
+        shard_size: Images in a shard.
+        verbose: Whether to print a line a shard on stderr.
+
+    Returns:
+        Number of images in the shards.
+
+    Raises:
+        FileExistsError: If `output` holds a complete set of codes, or one of
+            another model.
+        ValueError: If there are no images, or an argument does not fit.
+    """
+    if image_size % model.vqvae.total_stride:
+        raise ValueError(
+            "The image size must be a multiple of "
+            f"{model.vqvae.total_stride}, the model's total stride. Received: "
+            f"{image_size}"
+        )
+
+    def batches(skipped):
+        dataset = image_dataset(
+            data,
+            image_size,
+            batch_size,
+            split=split,
+            training=False,
+            resize=resize,
+            labels=labels,
+        )
+        step = batch_size * (1 + mirrored)
+        done = skipped // step * step
+        for batch in dataset.skip(skipped // step):
+            images, numbers = batch if labels else (batch, None)
+            views = [images.numpy()]
+            if mirrored:
+                views.append(views[0][:, :, ::-1])
+            for view in views:
+                codes = model.encode(view, batch_size)
+                start = max(skipped - done, 0)
+                done += len(view)
+                if start < len(view):
+                    yield (
+                        tuple(level[start:] for level in codes),
+                        None if numbers is None else numbers.numpy()[start:],
+                    )
+            if verbose:
+                print(f"\r{done} images", end="", file=sys.stderr, flush=True)
+        if verbose:
+            print(file=sys.stderr)
+
+    return write_code_shards(
+        batches,
+        output,
+        num_embeddings=model.vqvae.num_embeddings,
+        level_names=model.vqvae.level_names,
+        shard_size=shard_size,
+    )

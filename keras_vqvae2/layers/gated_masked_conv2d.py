@@ -1,0 +1,192 @@
+import keras
+from keras import ops
+
+from keras_vqvae2.arguments import check_integer
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class GatedMaskedConv2D(keras.layers.Layer):
+    """Gated PixelCNN block: a vertical and a horizontal causal stack.
+
+    At each position the vertical stack sees all rows above, the horizontal
+    one the row so far and, through the vertical one, all of the past: no blind
+    spot. The masked kernels are kept as their causal parts, so nothing is
+    multiplied by zero. With the top prior's sizes (table 3 of VQ-VAE-2) two
+    maps of shape `(16, 32, 32, 512)` go through 5x5 gates of 2048 units and
+    back to 512, each with its skip connection.
+
+    `"A"` masks the position itself: for the first block, which sees the codes.
+    It has no skip connection, which would give them away. `"B"` is for blocks
+    after one of type `"A"`.
+
+    Sources: section 2 and figure 2 of Gated PixelCNN (arXiv 1606.05328);
+    conditioning, equations 3 and 4 there.
+
+    Args:
+        residual_dim: Units of the gates.
+        kernel_size: Odd width and height of the kernel before masking.
+        mask_type: `"A"` or `"B"`.
+        dropout: Dropout rate of the gates' outputs.
+        **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
+
+    Call arguments:
+        inputs: Tuple of the two stacks' maps `(batch, height, width,
+            channels)`, vertical first.
+        class_vector: Tensor `(batch, class_channels)`, or None.
+        condition: Tensor `(batch, height, width, condition_channels)`, or
+            None. Whether these two are given must not change.
+
+    Returns:
+        Tuple of the two stacks' maps, shaped as the inputs.
+
+    Raises:
+        ValueError: If an argument is out of range, or the two maps' shapes
+            differ.
+
+    Example:
+
+    ```python
+    block = keras_vqvae2.layers.GatedMaskedConv2D(64, 5, mask_type="A")
+    maps = keras.ops.ones((2, 8, 8, 32))
+    vertical, horizontal = block((maps, maps))
+    assert horizontal.shape == (2, 8, 8, 32)
+    ```
+    """
+
+    def __init__(
+        self,
+        residual_dim,
+        kernel_size=5,
+        mask_type="B",
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_integer("kernel_size", kernel_size, minimum=3)
+        if kernel_size % 2 == 0:
+            raise ValueError(
+                f"`kernel_size` must be odd. Received: {kernel_size!r}"
+            )
+        if mask_type not in ("A", "B"):
+            raise ValueError(
+                f'`mask_type` must be "A" or "B". Received: {mask_type!r}'
+            )
+        self.residual_dim = check_integer("residual_dim", residual_dim)
+        self.kernel_size = kernel_size
+        self.mask_type = mask_type
+        self.dropout = dropout
+        self.dropouts = [
+            keras.layers.Dropout(dropout, dtype=self.dtype_policy, name=name)
+            for name in ("vertical_dropout", "horizontal_dropout")
+        ]
+
+    def build(
+        self, inputs_shape, class_vector_shape=None, condition_shape=None
+    ):
+        vertical_shape, horizontal_shape = inputs_shape
+        if tuple(vertical_shape) != tuple(horizontal_shape):
+            raise ValueError(
+                "The two stacks' maps must have the same shape. Received: "
+                f"{vertical_shape} and {horizontal_shape}"
+            )
+        batch, height, width, channels = vertical_shape
+        half = self.kernel_size // 2
+        past = half + (self.mask_type == "B")  # rows or columns in sight
+        gates = 2 * self.residual_dim
+
+        def conv(name, filters, kernel_size, in_channels, use_bias=True):
+            layer = keras.layers.Conv2D(
+                filters,
+                kernel_size,
+                data_format="channels_last",
+                use_bias=use_bias,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build((None, None, None, in_channels))
+            return layer
+
+        self.vertical_conv = conv(
+            "vertical_conv", gates, (past, self.kernel_size), channels
+        )
+        self.horizontal_conv = conv(
+            "horizontal_conv", gates, (1, past), channels
+        )
+        self.vertical_projection = conv(
+            "vertical_projection", channels, 1, self.residual_dim
+        )
+        self.horizontal_projection = conv(
+            "horizontal_projection", channels, 1, self.residual_dim
+        )
+        self.vertical_to_horizontal = conv(
+            "vertical_to_horizontal", gates, 1, channels, use_bias=False
+        )
+        self.class_projection = self.condition_projection = None
+        if class_vector_shape is not None:
+            self.class_projection = keras.layers.Dense(
+                2 * gates,
+                use_bias=False,
+                dtype=self.dtype_policy,
+                name="class_projection",
+            )
+            self.class_projection.build(class_vector_shape)
+        if condition_shape is not None:
+            self.condition_projection = conv(
+                "condition_projection",
+                2 * gates,
+                1,
+                condition_shape[-1],
+                use_bias=False,
+            )
+
+    def call(self, inputs, class_vector=None, condition=None, training=False):
+        vertical, horizontal = inputs
+        added = self.conditioning(class_vector, condition)
+        half = self.kernel_size // 2
+        skips = inputs
+        if self.mask_type == "A":
+            # The last row and column is nobody's past.
+            vertical, horizontal = vertical[:, :-1], horizontal[:, :, :-1]
+            skips = (0.0, 0.0)
+        x = ops.pad(vertical, [[0, 0], [half, 0], [half, half], [0, 0]])
+        x = self.vertical_conv(x) + added[0]
+        vertical = skips[0] + self.vertical_projection(
+            self.dropouts[0](self.gate(x), training=training)
+        )
+        x = ops.pad(horizontal, [[0, 0], [0, 0], [half, 0], [0, 0]])
+        x = self.horizontal_conv(x) + added[1]
+        x = x + self.vertical_to_horizontal(vertical)
+        horizontal = skips[1] + self.horizontal_projection(
+            self.dropouts[1](self.gate(x), training=training)
+        )
+        return vertical, horizontal
+
+    def conditioning(self, class_vector, condition):
+        """What enters the gates of the two stacks, or zeros."""
+        added = 0.0
+        if self.class_projection is not None:
+            x = self.class_projection(class_vector)  # (B, 4 * residual_dim)
+            added = added + x[:, None, None, :]
+        if self.condition_projection is not None:
+            added = added + self.condition_projection(condition)
+        if isinstance(added, float):
+            return added, added
+        return ops.split(added, 2, axis=-1)
+
+    def gate(self, x):
+        features, gates = ops.split(x, 2, axis=-1)
+        return ops.tanh(features) * ops.sigmoid(gates)
+
+    def compute_output_shape(
+        self, inputs_shape, class_vector_shape=None, condition_shape=None
+    ):
+        return tuple(tuple(shape) for shape in inputs_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "residual_dim": self.residual_dim,
+            "kernel_size": self.kernel_size,
+            "mask_type": self.mask_type,
+            "dropout": self.dropout,
+        }

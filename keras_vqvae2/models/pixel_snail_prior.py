@@ -1,0 +1,388 @@
+import math
+
+import keras
+from keras import ops
+
+from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers import CausalSelfAttention
+from keras_vqvae2.layers import GatedMaskedConv2D
+from keras_vqvae2.layers import ResidualStack
+from keras_vqvae2.training import BackendStep
+from keras_vqvae2.training import OwnLoss
+
+
+@keras.saving.register_keras_serializable("keras_vqvae2")
+class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
+    """Autoregressive prior of one level's codes.
+
+    Gated PixelCNN blocks with causal attention between them give, at each
+    position of a code map, the probabilities of its code given the codes
+    before it in raster order, the coarser maps and the class. The top prior of
+    VQ-VAE-2 for ImageNet (table 3) sees maps of shape `(batch, 32, 32)` and
+    gives logits of shape `(batch, 32, 32, 512)`.
+
+    Source: section 3.2 and tables 3 and 4 of arXiv 1906.00446; PixelSNAIL,
+    arXiv 1712.09763.
+
+    Args:
+        sizes: Height and width of each code map, coarse to fine. The last one
+            is this level's; the others are given.
+        num_embeddings: Number of codes.
+        hidden_dim: Channels of the two stacks.
+        residual_dim: Units of the gates and of the residual blocks.
+        num_blocks: Number of gated blocks.
+        kernel_size: Odd width and height of the kernels before masking.
+        num_attention_layers: Attention layers, evenly after the blocks.
+        num_heads: Heads of each.
+        num_output_blocks: Residual blocks of 1x1 convolutions at the end.
+        num_conditioning_blocks: Residual blocks on the coarser maps.
+        dropout: Dropout rate, in every block and on the attention's logits.
+        num_classes: Number of classes, or None.
+        class_dropout: Share of images that are trained without their class.
+        seed: Seed of `class_dropout`.
+        **kwargs: `name`, `dtype` as for every Keras model.
+
+    Call arguments:
+        inputs: Dict of `"codes"`, a sequence of integer tensors
+            `(batch, *size)` for each of `sizes`, and, with `num_classes`,
+            `"labels"`, an integer tensor `(batch,)`; the label `num_classes`
+            is "no class".
+
+    Returns:
+        Float32 logits `(batch, *sizes[-1], num_embeddings)`.
+
+    Raises:
+        ValueError: If an argument or the inputs do not fit.
+
+    Example:
+
+    ```python
+    prior = keras_vqvae2.PixelSNAILPrior(
+        sizes=((8, 8),), num_embeddings=16, hidden_dim=16, residual_dim=16,
+        num_blocks=2, num_attention_layers=1, num_heads=2, num_output_blocks=1,
+    )
+    logits = prior({"codes": (keras.ops.zeros((1, 8, 8), "int32"),)})
+    assert logits.shape == (1, 8, 8, 16)
+    ```
+    """
+
+    def __init__(
+        self,
+        sizes=((32, 32),),
+        num_embeddings=512,
+        hidden_dim=512,
+        residual_dim=2048,
+        num_blocks=20,
+        kernel_size=5,
+        num_attention_layers=4,
+        num_heads=8,
+        num_output_blocks=20,
+        num_conditioning_blocks=0,
+        dropout=0.1,
+        num_classes=None,
+        class_dropout=0.0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.sizes = _check_sizes(sizes)
+        self.num_embeddings = check_integer("num_embeddings", num_embeddings)
+        self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
+        self.residual_dim = check_integer("residual_dim", residual_dim)
+        self.num_blocks = check_integer("num_blocks", num_blocks)
+        self.kernel_size = kernel_size
+        self.num_attention_layers = check_integer(
+            "num_attention_layers", num_attention_layers, minimum=0
+        )
+        self.num_heads = check_integer("num_heads", num_heads)
+        self.num_output_blocks = check_integer(
+            "num_output_blocks", num_output_blocks, minimum=0
+        )
+        self.num_conditioning_blocks = check_integer(
+            "num_conditioning_blocks", num_conditioning_blocks, minimum=0
+        )
+        if num_attention_layers > num_blocks:
+            raise ValueError(
+                f"{num_attention_layers} attention layers need as many blocks. "
+                f"Received: num_blocks={num_blocks}"
+            )
+        if num_attention_layers and hidden_dim % num_heads:
+            raise ValueError(
+                "`hidden_dim` must be a multiple of `num_heads`. Received: "
+                f"{hidden_dim} and {num_heads}"
+            )
+        if num_classes is None and class_dropout:
+            raise ValueError("`class_dropout` needs `num_classes`.")
+        if not 0 <= class_dropout < 1:
+            raise ValueError(
+                "`class_dropout` is a share of the images and must be in "
+                f"[0, 1). Received: {class_dropout!r}"
+            )
+        if num_classes is not None:
+            num_classes = check_integer("num_classes", num_classes)
+        self.dropout = dropout
+        self.num_classes = num_classes
+        self.class_dropout = class_dropout
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+        def embedding(name, number):
+            return keras.layers.Embedding(
+                number, hidden_dim, dtype=self.dtype_policy, name=name
+            )
+
+        def dense(name, units):
+            return keras.layers.Dense(units, dtype=self.dtype_policy, name=name)
+
+        self.code_embedding = embedding("code_embedding", num_embeddings)
+        self.row_embedding = embedding("row_embedding", self.sizes[-1][0])
+        self.column_embedding = embedding("column_embedding", self.sizes[-1][1])
+        self.class_embedding = None
+        if num_classes is not None:
+            self.class_embedding = embedding("class_embedding", num_classes + 1)
+        self.blocks = [
+            GatedMaskedConv2D(
+                residual_dim,
+                kernel_size,
+                mask_type="B" if i else "A",
+                dropout=dropout,
+                dtype=self.dtype_policy,
+                name=f"block_{i}",
+            )
+            for i in range(num_blocks)
+        ]
+        self.attentions = [
+            CausalSelfAttention(
+                num_heads,
+                hidden_dim // num_heads,
+                mask_type="A",
+                dropout=dropout,
+                dtype=self.dtype_policy,
+                name=f"attention_{i}",
+            )
+            for i in range(num_attention_layers)
+        ]
+        self.attention_projections = [
+            dense(f"attention_projection_{i}", hidden_dim)
+            for i in range(num_attention_layers)
+        ]
+        self.output_blocks = [
+            (
+                dense(f"output_{i}_residual", residual_dim),
+                keras.layers.Dropout(dropout, name=f"output_{i}_dropout"),
+                dense(f"output_{i}_hidden", hidden_dim),
+            )
+            for i in range(num_output_blocks)
+        ]
+        self.logits = keras.layers.Dense(
+            num_embeddings, dtype=self.dtype_policy, name="logits"
+        )
+        self.condition_embeddings = [
+            embedding(f"condition_embedding_{i}", num_embeddings)
+            for i in range(len(self.sizes) - 1)
+        ]
+        self.condition_upsamples = [
+            [
+                keras.layers.Conv2DTranspose(
+                    hidden_dim,
+                    4,
+                    strides=2,
+                    padding="same",
+                    data_format="channels_last",
+                    dtype=self.dtype_policy,
+                    name=f"condition_upsample_{i}_{j}",
+                )
+                for j in range(_doublings(coarse, fine))
+            ]
+            for i, (coarse, fine) in enumerate(
+                zip(self.sizes, self.sizes[1:], strict=False)
+            )
+        ]
+        self.condition_stack = None
+        if self.condition_embeddings:
+            self.condition_stack = ResidualStack(
+                num_conditioning_blocks,
+                residual_dim,
+                dtype=self.dtype_policy,
+                name="condition_stack",
+            )
+        float64 = self.compute_dtype == "float64"
+        self.logits_dtype = "float64" if float64 else "float32"
+        self.loss_metric = keras.metrics.Mean(name="loss")
+        self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
+        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self.build((None, *self.sizes[-1]))
+
+    def build(self, input_shape):
+        height, width = self.sizes[-1]
+        channels = self.hidden_dim
+        maps = (None, height, width, channels)
+        self.code_embedding.build((None, height, width))
+        self.row_embedding.build((height,))
+        self.column_embedding.build((width,))
+        options = {}
+        if self.class_embedding is not None:
+            self.class_embedding.build((None,))
+            options["class_vector_shape"] = (None, channels)
+        for i, embedding in enumerate(self.condition_embeddings):
+            embedding.build((None, *self.sizes[i]))
+            for upsample in self.condition_upsamples[i]:
+                upsample.build((None, None, None, channels))
+        if self.condition_stack is not None:
+            self.condition_stack.build((None, None, None, channels))
+            options["condition_shape"] = maps
+        for block in self.blocks:
+            block.build((maps, maps), **options)
+        keys = (*maps[:-1], 2 * channels)
+        for attention, projection in zip(
+            self.attentions, self.attention_projections, strict=True
+        ):
+            attention.build(maps, keys)
+            projection.build(maps)
+        for residual, _, hidden in self.output_blocks:
+            residual.build(maps)
+            hidden.build((*maps[:-1], self.residual_dim))
+        self.logits.build(maps)
+
+    def call(self, inputs, training=False):
+        *coarser, codes = inputs["codes"]
+        class_vector = self._class_vector(inputs.get("labels"), training)
+        condition = self._condition(coarser)
+        embedded = self.code_embedding(codes)  # (B, H, W, hidden_dim)
+        maps = (embedded, embedded)
+        for i, block in enumerate(self.blocks):
+            maps = block(maps, class_vector, condition, training=training)
+            if i == 0:
+                position = self._position()
+                maps = tuple(x + position for x in maps)
+            attention = self._attention_after(i)
+            if attention is not None:
+                vertical, horizontal = maps
+                keys = ops.concatenate([horizontal, embedded], axis=-1)
+                x = self.attentions[attention](
+                    horizontal, keys, training=training
+                )
+                x = self.attention_projections[attention](x)
+                maps = (vertical, horizontal + x)
+        return self._output(maps[1], training)
+
+    def _attention_after(self, block):
+        """Number of the attention layer after a block, or None."""
+        number = self.num_attention_layers
+        done = (block + 1) * number // self.num_blocks
+        before = block * number // self.num_blocks
+        return before if done > before else None
+
+    def _position(self):
+        height, width = self.sizes[-1]
+        rows = self.row_embedding(ops.arange(height))[:, None]
+        return rows + self.column_embedding(ops.arange(width))  # (H, W, C)
+
+    def _class_vector(self, labels, training):
+        if self.class_embedding is None:
+            return None
+        if training and self.class_dropout:
+            draws = keras.random.uniform(
+                ops.shape(labels), seed=self.seed_generator
+            )
+            labels = ops.where(
+                draws < self.class_dropout, self.num_classes, labels
+            )
+        return self.class_embedding(labels)
+
+    def _condition(self, coarser):
+        """The given maps as one, at this level's size."""
+        x = None
+        for i, codes in enumerate(coarser):
+            embedded = self.condition_embeddings[i](codes)
+            x = embedded if x is None else x + embedded
+            if i == len(coarser) - 1:
+                x = self.condition_stack(x)
+            for upsample in self.condition_upsamples[i]:
+                x = upsample(x)
+        return x
+
+    def _output(self, x, training):
+        for residual, dropout, hidden in self.output_blocks:
+            y = ops.relu(residual(ops.relu(x)))
+            x = x + hidden(dropout(y, training=training))
+        return ops.cast(self.logits(ops.relu(x)), self.logits_dtype)
+
+    def compute_output_spec(self, inputs, training=False):
+        *_, codes = inputs["codes"]
+        return keras.KerasTensor(
+            (*codes.shape, self.num_embeddings), dtype=self.logits_dtype
+        )
+
+    @property
+    def metrics(self):
+        return [self.loss_metric, self.bits_metric, self.skipped_steps]
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Negative log-likelihood, nats per code; updates the metrics."""
+        codes = x["codes"][-1]
+        loss = ops.mean(
+            keras.losses.sparse_categorical_crossentropy(
+                codes, y_pred, from_logits=True
+            )
+        )
+        finite = ops.isfinite(loss)
+        weight = ops.where(
+            finite, ops.cast(ops.shape(codes)[0], "float32"), 0.0
+        )
+        value = ops.where(finite, ops.stop_gradient(loss), 0.0)
+        self.loss_metric.update_state(value, sample_weight=weight)
+        self.bits_metric.update_state(value / math.log(2), sample_weight=weight)
+        return loss
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "sizes": self.sizes,
+            "num_embeddings": self.num_embeddings,
+            "hidden_dim": self.hidden_dim,
+            "residual_dim": self.residual_dim,
+            "num_blocks": self.num_blocks,
+            "kernel_size": self.kernel_size,
+            "num_attention_layers": self.num_attention_layers,
+            "num_heads": self.num_heads,
+            "num_output_blocks": self.num_output_blocks,
+            "num_conditioning_blocks": self.num_conditioning_blocks,
+            "dropout": self.dropout,
+            "num_classes": self.num_classes,
+            "class_dropout": self.class_dropout,
+            "seed": self.seed,
+        }
+
+
+def _check_sizes(sizes):
+    try:
+        sizes = tuple((int(h), int(w)) for h, w in sizes)
+        fits = bool(sizes) and min(map(min, sizes)) > 0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            "`sizes` must be the (height, width) of each code map, coarse to "
+            f"fine, for example ((32, 32), (64, 64)). Received: {sizes!r}"
+        )
+    for coarse, fine in zip(sizes, sizes[1:], strict=False):
+        _doublings(coarse, fine)
+    return sizes
+
+
+def _doublings(coarse, fine):
+    """log2 of the ratio of two sizes."""
+    ratio = fine[0] // coarse[0]
+    if (
+        fine != (ratio * coarse[0], ratio * coarse[1])
+        or ratio < 1
+        or ratio & (ratio - 1)
+    ):
+        raise ValueError(
+            "Each code map must be 1, 2, 4, ... times the size of the one "
+            f"before. Received: {coarse} and {fine}"
+        )
+    return ratio.bit_length() - 1

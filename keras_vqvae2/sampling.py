@@ -1,0 +1,579 @@
+"""Exact cached sampling of code maps from a `PixelSNAILPrior`.
+
+A full pass for each code would do the work of all positions over and over. At
+the start of a row everything that depends on finished rows only (the vertical
+stack, conditioning) is computed for the whole row at once; what remains for a
+code are the horizontal stack's own taps, 1x1 convolutions and one query of
+each attention layer against keys and values that are kept.
+"""
+
+import math
+import time
+
+import numpy as np
+from keras import ops
+
+from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers.causal_self_attention import masked_softmax
+from keras_vqvae2.models._compiled import compile_function
+
+# Attention over the finished rows takes a static number of them: this many
+# different ones, each compiled by itself.
+_NUM_PREFIXES = 4
+
+
+def uniform_draws(seed, images, size, level=0):
+    """Draws that depend on the seed, the image's number and the position.
+
+    Args:
+        seed: Integer in `0 <= seed < 2**63`.
+        images: Numbers of the images.
+        size: `(height, width)` of the code map.
+        level: Number of the level, which has draws of its own.
+
+    Returns:
+        Float32 array `(len(images), height, width)` in [0, 1).
+    """
+    draws = [
+        np.random.Generator(
+            np.random.Philox(
+                key=np.array([seed, image], "uint64"),
+                counter=np.array([0, 0, 0, level], "uint64"),
+            )
+        ).random(size)
+        for image in images
+    ]
+    # Rounding up to 1 would be a draw that no code has.
+    return np.minimum(draws, 1 - 2.0**-24).astype("float32")
+
+
+def truncate_logits(logits, temperature=1.0, top_k=None, top_p=None):
+    """Logits of the distribution that is sampled from.
+
+    Args:
+        logits: Float tensor `(..., num_codes)`.
+        temperature: Divides the logits.
+        top_k: The number of most likely codes to keep, or None.
+        top_p: Keep the most likely codes until their probabilities, after
+            `temperature` and `top_k`, sum to this, or None.
+
+    Returns:
+        Tensor of the same shape; codes that are left out have -1e30.
+    """
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = ops.top_k(logits, top_k)[0][..., -1:]
+        logits = ops.where(logits < least, -1e30, logits)
+    if top_p is not None and top_p < 1.0:
+        probabilities = ops.softmax(logits, axis=-1)
+        falling = -ops.sort(-probabilities, axis=-1)
+        # Probability of all that are more likely, for each: the most likely
+        # one is always kept.
+        before = ops.cumsum(falling, axis=-1) - falling
+        kept = ops.where(before < top_p, falling, 2.0)
+        least = ops.min(kept, axis=-1, keepdims=True)
+        logits = ops.where(probabilities < least, -1e30, logits)
+    return logits
+
+
+def draw_codes(logits, draws):
+    """Codes of uniform draws, by the inverse of the cumulative sum.
+
+    Args:
+        logits: Float32 tensor `(batch, num_codes)`.
+        draws: Float32 tensor `(batch,)` in [0, 1).
+
+    Returns:
+        Int32 tensor `(batch,)`.
+    """
+    cumulative = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
+    draws = ops.cast(draws, cumulative.dtype)
+    # Its end, not 1: rounding must not lead beyond the last possible code.
+    threshold = draws[:, None] * cumulative[:, -1:]
+    below = ops.cast(cumulative <= threshold, "int32")
+    return ops.sum(below, axis=-1)
+
+
+def generate_codes(
+    model,
+    num_images=None,
+    labels=None,
+    *,
+    codes=(),
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    seed=0,
+    batch_size=16,
+    progress=None,
+):
+    """Codes of new images; arguments as for `VQVAE2.generate`.
+
+    Returns:
+        Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
+        fine.
+    """
+    names = model.vqvae.level_names
+    codes = [np.asarray(level, "int32") for level in codes]
+    if len(codes) > len(names):
+        raise ValueError(
+            f"This model has {len(names)} levels. Received `codes` of "
+            f"{len(codes)}."
+        )
+    for name in names[len(codes) :]:
+        if name not in model.priors:
+            model.load_prior(name)  # raises
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                "`labels` must be a list of integers, one for each image. "
+                f"Received: {labels!r}"
+            )
+    given = {
+        len(x)
+        for x in (
+            labels,
+            *codes,
+            None if num_images is None else range(num_images),
+        )
+        if x is not None
+    }
+    if len(given) != 1:
+        raise ValueError(
+            "`num_images`, `labels` and `codes` must say one number of "
+            f"images. They say: {sorted(given) or 'none'}"
+        )
+    (number,) = given
+    check_integer("num_images", number)
+    check_integer("batch_size", batch_size)
+    check_integer("seed", seed, minimum=0)
+    for level in range(len(codes), len(names)):
+        name = names[level]
+        prior = model.load_prior(name)
+        check_labels(prior, labels)
+        check_sizes(prior, codes)
+        if prior.num_classes is None:
+            level_labels = None
+        elif labels is None:
+            level_labels = np.full((number,), prior.num_classes)
+        else:
+            level_labels = labels
+        sampler = CachedSampler(prior, temperature, top_k, top_p)
+        report = _report(progress, name)
+        parts = []
+        try:
+            for part in _draw_level(
+                sampler, codes, level_labels, number, batch_size, seed, report
+            ):
+                parts.append(part)
+        except KeyboardInterrupt:
+            if level < len(names) - 1 or not parts:
+                raise
+        drawn = np.concatenate(parts)
+        codes = [*(x[: len(drawn)] for x in codes), drawn]
+    return tuple(codes)
+
+
+def _report(progress, name):
+    """`progress` as a function of the share that is done alone."""
+    started = time.monotonic()
+
+    def report(share):
+        if progress is not None:
+            seconds = time.monotonic() - started
+            progress(name, share, seconds * (1 - share) / share)
+
+    return report
+
+
+def _draw_level(sampler, codes, labels, number, batch_size, seed, report):
+    """Batches of a level's codes; `codes` are the coarser levels'."""
+    size = sampler.prior.sizes[-1]
+    for start in range(0, number, batch_size):
+        images = np.arange(start, min(start + batch_size, number))
+        count = len(images)
+        # A smaller last batch would be compiled by itself.
+        padding = min(batch_size, number) - count
+        padded = np.pad(images, (0, padding), mode="edge")
+        drawn, _, _ = sampler.sample(
+            # Each level has draws of its own.
+            uniform_draws(seed, padded, size, level=len(codes)),
+            [x[padded] for x in codes],
+            None if labels is None else labels[padded],
+            on_row=lambda row, start=start, count=count: report(
+                (start + count * row / size[0]) / number
+            ),
+        )
+        yield drawn[:count]
+
+
+def check_labels(prior, labels):
+    """Raises ValueError unless labels fit a prior."""
+    if labels is None:
+        return
+    if prior.num_classes is None:
+        raise ValueError(
+            "This model has no classes: leave out `labels` and pass "
+            "`num_images`."
+        )
+    wrong = labels[(labels < 0) | (labels > prior.num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"Labels must be in 0..{prior.num_classes - 1}, or "
+            f"{prior.num_classes} for no class. Received: {wrong[0]}"
+        )
+
+
+def check_sizes(prior, codes):
+    """Raises ValueError unless given maps fit a prior."""
+    expected = prior.sizes[:-1]
+    received = tuple(tuple(x.shape[1:]) for x in codes)
+    if received != expected:
+        raise ValueError(
+            f"The prior is for coarser maps of the sizes {expected}. "
+            f"Received: {received}"
+        )
+    for x in codes:
+        if x.min() < 0 or x.max() >= prior.num_embeddings:
+            raise ValueError(
+                f"Codes must be in 0..{prior.num_embeddings - 1}. Received: "
+                f"{x.min()}..{x.max()}"
+            )
+
+
+class CachedSampler:
+    """Samples the codes of a prior row by row.
+
+    Args:
+        prior: `PixelSNAILPrior`, built.
+        temperature: Divides the logits.
+        top_k: The number of most likely codes to draw from, or None for all.
+        top_p: Draw from the most likely codes that have this probability
+            together, or None for all.
+        keep_logits: Whether to return the logits too.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        prior,
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        keep_logits=False,
+    ):
+        if not (0 < temperature < math.inf):
+            raise ValueError(
+                "`temperature` must be positive. For the most likely codes "
+                f"pass top_k=1. Received: {temperature!r}"
+            )
+        if top_k is not None:
+            top_k = check_integer("top_k", top_k)
+        if top_p is not None and not 0 < top_p <= 1:
+            raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p!r}")
+        self.prior = prior
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.keep_logits = keep_logits
+        self._start = compile_function(prior, self._start_function)
+        self._rows = {}
+
+    def sample(self, draws, coarser=(), labels=None, forced=None, on_row=None):
+        """Codes of a batch.
+
+        Args:
+            draws: Float32 array `(batch, height, width)` in [0, 1), as of
+                `uniform_draws`.
+            coarser: Integer arrays, the given coarser maps.
+            labels: Integer array `(batch,)`, for a class-conditional prior.
+            forced: Integer array shaped as `draws`: codes to take instead of
+                drawing, where not negative; or None.
+            on_row: Function called with the number of finished rows, or None.
+
+        Returns:
+            Tuple of the int32 array `(batch, height, width)` of codes, the
+            float32 array `(batch,)` of their log-probabilities under the
+            prior itself (without temperature and truncation), and the logits
+            `(batch, height, width, num_embeddings)` or None.
+        """
+        height, width = self.prior.sizes[-1]
+        batch = len(draws)
+        if forced is None:
+            forced = np.full(draws.shape, -1, "int32")
+        inputs = [np.asarray(x, "int32") for x in coarser]
+        if labels is not None:
+            inputs.append(np.asarray(labels, "int32"))
+        class_vector, condition, state = self._start(
+            np.zeros((batch,), "int32"), *inputs
+        )
+        codes, all_logits, total = [], [], 0.0
+        for row in range(height):
+            state, row_codes, log_probability, logits = self._row(row)(
+                np.int32(row),
+                draws[:, row],
+                np.asarray(forced[:, row], "int32"),
+                class_vector,
+                None if condition is None else condition[:, row : row + 1],
+                state,
+            )
+            codes.append(ops.convert_to_numpy(row_codes))
+            total = total + ops.convert_to_numpy(log_probability)
+            if self.keep_logits:
+                all_logits.append(ops.convert_to_numpy(logits))
+            if on_row is not None:
+                on_row(row + 1)
+        return (
+            np.stack(codes, axis=1),
+            total,
+            np.stack(all_logits, axis=1) if self.keep_logits else None,
+        )
+
+    def _start_function(self, zeros, *inputs):
+        prior = self.prior
+        inputs = list(inputs)
+        class_vector = None
+        if prior.class_embedding is not None:
+            class_vector = prior.class_embedding(inputs.pop())
+        condition = prior._condition(inputs)
+        height, width = prior.sizes[-1]
+        batch = ops.shape(zeros)[0]
+        half = prior.kernel_size // 2
+        dtype = prior.compute_dtype
+        rows = [
+            ops.zeros((batch, half, width, prior.hidden_dim), dtype)
+            for _ in prior.blocks
+        ]
+        memory = [
+            (
+                ops.zeros(
+                    (batch, a.num_heads, height * width, a.head_dim), dtype
+                ),
+            )
+            * 2
+            for a in prior.attentions
+        ]
+        return class_vector, condition, (rows, memory)
+
+    def _row(self, row):
+        """The compiled function of a row."""
+        height = self.prior.sizes[-1][0]
+        prefix = 0
+        if self.prior.attentions and row:
+            step = -(-height // _NUM_PREFIXES)
+            prefix = min(-(-row // step) * step, height)
+        if prefix not in self._rows:
+            self._rows[prefix] = compile_function(
+                self.prior,
+                lambda *args: self._row_function(prefix, *args),
+            )
+        return self._rows[prefix]
+
+    def _row_function(
+        self, prefix, row, draws, forced, class_vector, condition, state
+    ):
+        prior = self.prior
+        rows, memory = state
+        width = prior.sizes[-1][1]
+        half = prior.kernel_size // 2
+        batch = ops.shape(draws)[0]
+        dim = prior.hidden_dim
+        dtype = prior.compute_dtype
+        position = ops.cast(
+            prior.row_embedding(row)
+            + prior.column_embedding(ops.arange(width)),
+            dtype,
+        )  # (W, C)
+
+        # What depends on finished rows only, for the whole row.
+        new_rows, gates = [], []
+        vertical = None
+        for i, block in enumerate(prior.blocks):
+            x = rows[i]
+            if i:
+                x = ops.concatenate([x, vertical], axis=1)
+                new_rows.append(x[:, 1:])
+            added = block.conditioning(class_vector, condition)
+            x = ops.pad(x, [[0, 0], [0, 0], [half, half], [0, 0]])
+            x = block.vertical_projection(
+                block.gate(block.vertical_conv(x) + added[0])
+            )
+            vertical = vertical + x if i else x + position  # (B, 1, W, C)
+            link = block.vertical_to_horizontal(
+                vertical if i else vertical - position
+            )
+            link = link + added[1] + _cast(block.horizontal_conv.bias, dtype)
+            gates.append(ops.transpose(link[:, 0], (1, 0, 2)))  # (W, B, 2R)
+        kernels = [
+            ops.reshape(
+                _cast(block.horizontal_conv.kernel, dtype),
+                (-1, 2 * prior.residual_dim),
+            )
+            for block in prior.blocks
+        ]
+        draws = ops.transpose(draws)  # (W, B)
+        forced = ops.transpose(forced)
+        columns = ops.arange(width)
+        seen = ops.arange(prefix * width) < row * width
+
+        def body(column, loop):
+            taps, row_memory, codes, log_probability, logits_buffer = loop
+            here = columns == column  # (W,)
+            new_taps = []
+            attended = []
+            h = None
+            for i, block in enumerate(prior.blocks):
+                x = taps[i]  # (B, half * C)
+                if i:
+                    x = ops.concatenate([x, h], axis=-1)
+                    new_taps.append(x[:, dim:])
+                x = ops.matmul(x, kernels[i]) + gates[i][column]
+                x = _dense(block.horizontal_projection, block.gate(x))
+                h = h + x if i else x + position[column]
+                number = prior._attention_after(i)
+                if number is not None:
+                    x = self._attend(
+                        number,
+                        h,
+                        row,
+                        column,
+                        seen,
+                        [m[:, :, : prefix * width] for m in memory[number]],
+                        row_memory[number],
+                    )
+                    attended.append(h)
+                    h = h + prior.attention_projections[number](x)
+            logits = prior._output(h, training=False)  # (B, K)
+            drawn = draw_codes(
+                truncate_logits(
+                    logits, self.temperature, self.top_k, self.top_p
+                ),
+                draws[column],
+            )
+            code = ops.where(forced[column] < 0, drawn, forced[column])
+            log_probabilities = ops.log_softmax(logits, axis=-1)
+            log_probability = (
+                log_probability
+                + ops.take_along_axis(
+                    log_probabilities, code[:, None], axis=-1
+                )[:, 0]
+            )
+            embedded = prior.code_embedding(code)  # (B, C)
+            first = ops.concatenate([taps[0], embedded], axis=-1)[:, dim:]
+            new_memory = []
+            for number, h in enumerate(attended):
+                attention = prior.attentions[number]
+                key, value = self._key_value(
+                    attention,
+                    ops.concatenate([h, embedded], axis=-1),
+                    row,
+                    column,
+                )
+                new_memory.append(
+                    tuple(
+                        ops.where(
+                            here[None, None, :, None], new[:, :, None], old
+                        )
+                        for new, old in zip(
+                            (key, value), row_memory[number], strict=True
+                        )
+                    )
+                )
+            codes = ops.where(here, code[:, None], codes)
+            if self.keep_logits:
+                logits_buffer = ops.where(
+                    here[:, None], logits[:, None], logits_buffer
+                )
+            return (
+                [first, *new_taps],
+                new_memory,
+                codes,
+                log_probability,
+                logits_buffer,
+            )
+
+        loop = (
+            [ops.zeros((batch, half * dim), dtype) for _ in prior.blocks],
+            [
+                (
+                    ops.zeros((batch, a.num_heads, width, a.head_dim), dtype),
+                    ops.zeros((batch, a.num_heads, width, a.head_dim), dtype),
+                )
+                for a in prior.attentions
+            ],
+            ops.zeros((batch, width), "int32"),
+            ops.zeros((batch,), prior.logits_dtype),
+            ops.zeros(
+                (batch, width if self.keep_logits else 0, prior.num_embeddings),
+                prior.logits_dtype,
+            ),
+        )
+        _, row_memory, codes, log_probability, logits = ops.fori_loop(
+            0, width, body, loop
+        )
+        memory = [
+            tuple(
+                ops.slice_update(old, (0, 0, row * width, 0), new)
+                for old, new in zip(layer, row_layer, strict=True)
+            )
+            for layer, row_layer in zip(memory, row_memory, strict=True)
+        ]
+        embedded = prior.code_embedding(codes)[:, None]  # (B, 1, W, C)
+        first = ops.concatenate([rows[0], embedded], axis=1)[:, 1:]
+        return ([first, *new_rows], memory), codes, log_probability, logits
+
+    def _attend(self, number, h, row, column, seen, memory, row_memory):
+        """One query against the finished rows and the row so far."""
+        attention = self.prior.attentions[number]
+        heads, head_dim = attention.num_heads, attention.head_dim
+        dim = heads * head_dim
+        query = attention.query(h) + self._place(attention, row, column)[:dim]
+        query = query / math.sqrt(head_dim)
+        query = ops.reshape(query, (-1, heads, 1, head_dim))
+        width = self.prior.sizes[-1][1]
+        visible = ops.arange(width) < column
+        keys, values = [row_memory[0]], [row_memory[1]]
+        if memory[0].shape[2]:
+            keys.insert(0, memory[0])
+            values.insert(0, memory[1])
+            visible = ops.concatenate([seen, visible], axis=0)
+        logits = ops.concatenate(
+            [ops.matmul(query, ops.transpose(k, (0, 1, 3, 2))) for k in keys],
+            axis=-1,
+        )
+        weights = masked_softmax(
+            ops.cast(logits, attention.logits_dtype), visible
+        )
+        weights = ops.cast(weights, h.dtype)
+        parts, start = 0.0, 0
+        for value in values:
+            stop = start + value.shape[2]
+            parts = parts + ops.matmul(weights[..., start:stop], value)
+            start = stop
+        return ops.reshape(parts, (-1, dim))
+
+    def _key_value(self, attention, x, row, column):
+        dim = attention.num_heads * attention.head_dim
+        key, value = ops.split(attention.key_value(x), 2, axis=-1)
+        key = key + self._place(attention, row, column)[dim:]
+        shape = (-1, attention.num_heads, attention.head_dim)
+        return ops.reshape(key, shape), ops.reshape(value, shape)
+
+    def _place(self, attention, row, column):
+        place = ops.take(attention.row_embedding[:, 0], row, axis=0) + ops.take(
+            attention.column_embedding[0], column, axis=0
+        )
+        return ops.cast(place, self.prior.compute_dtype)
+
+
+def _cast(weight, dtype):
+    return ops.cast(ops.convert_to_tensor(weight), dtype)
+
+
+def _dense(conv, x):
+    """A 1x1 convolution of vectors."""
+    kernel = _cast(conv.kernel, x.dtype)
+    return ops.matmul(x, kernel[0, 0]) + _cast(conv.bias, x.dtype)

@@ -1,0 +1,108 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_vqvae2.layers import CausalSelfAttention
+
+
+def make(mask_type="B", dropout=0.0, key_channels=4):
+    layer = CausalSelfAttention(2, 3, mask_type, dropout)
+    layer.build((None, 3, 5, 4), (None, 3, 5, key_channels))
+    generator = np.random.default_rng(0)
+    for weight in layer.weights:
+        if weight.dtype == "float32":  # not the seed
+            weight.assign(generator.normal(size=weight.shape))
+    return layer
+
+
+def inputs(channels=4, seed=1):
+    x = np.random.default_rng(seed).normal(size=(2, 3, 5, channels))
+    return x.astype("float32")
+
+
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+@pytest.mark.parametrize("key_channels", [None, 7])
+def test_values(mask_type, key_channels):
+    """Against loops over heads and positions."""
+    layer = make(mask_type, key_channels=key_channels or 4)
+    x = inputs()
+    keys = None if key_channels is None else inputs(key_channels, seed=2)
+    result = ops.convert_to_numpy(layer(x, keys)).reshape(2, 15, 6)
+
+    w = {
+        "/".join(v.path.split("/")[-2:]): np.array(value, "float64")
+        for v, value in zip(layer.weights, layer.get_weights(), strict=True)
+    }
+    (rows,) = (v for k, v in w.items() if k.endswith("row_embedding"))
+    (columns,) = (v for k, v in w.items() if k.endswith("column_embedding"))
+    position = (rows + columns).reshape(15, 12)
+    x = x.reshape(2, 15, 4)
+    keys = x if keys is None else keys.reshape(2, 15, 7)
+    query = x @ w["query/kernel"] + w["query/bias"] + position[:, :6]
+    kv = keys @ w["key_value/kernel"] + w["key_value/bias"]
+    key, value = kv[..., :6] + position[:, 6:], kv[..., 6:]
+    expected = np.zeros((2, 15, 6))
+    for image in range(2):
+        for head in (slice(0, 3), slice(3, 6)):
+            for i in range(15):
+                last = i if mask_type == "A" else i + 1
+                if last == 0:
+                    continue
+                logits = key[image, :last, head] @ query[image, i, head]
+                weights = np.exp(logits / np.sqrt(3))
+                weights /= weights.sum()
+                expected[image, i, head] = weights @ value[image, :last, head]
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+def test_no_position_sees_the_future(mask_type, training):
+    """In training too, with the same dropout: dropped logits stay masked."""
+
+    def run(x):
+        layer = make(mask_type, dropout=0.5)
+        keras.utils.set_random_seed(7)  # PyTorch's dropout has no other
+        layer.logits_dropout.seed_generator.state.assign([7, 0])
+        return ops.convert_to_numpy(layer(x, training=training))
+
+    x = inputs()
+    before = run(x).reshape(2, 15, 6)
+    for i in range(15):
+        changed = x.reshape(2, 15, 4).copy()
+        changed[:, i] += 1
+        after = run(changed.reshape(x.shape)).reshape(2, 15, 6)
+        np.testing.assert_array_equal(after[:, :i], before[:, :i])
+        if not training:
+            assert np.all(np.abs(after - before)[:, i:].max(axis=-1)[:, 1:] > 0)
+
+
+def test_the_first_position_gets_zeros_if_it_sees_nothing():
+    result = ops.convert_to_numpy(make("A")(inputs()))
+    np.testing.assert_array_equal(result[:, 0, 0], 0)
+    assert np.all(np.isfinite(result)) and np.abs(result[:, 0, 1]).min() > 0
+
+
+def test_config_round_trip():
+    layer = CausalSelfAttention(2, 3, mask_type="A", dropout=0.25)
+    copy = CausalSelfAttention.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_heads": 0}, "`num_heads` must be a positive .*: 0"),
+        ({"head_dim": 1.5}, "`head_dim` must be a positive .*: 1.5"),
+        ({"mask_type": None}, "`mask_type` must be .*: None"),
+    ],
+)
+def test_argument_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CausalSelfAttention(**arguments)
+
+
+def test_unknown_size():
+    with pytest.raises(ValueError, match="known height and width"):
+        CausalSelfAttention().build((None, None, 8, 4))

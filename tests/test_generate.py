@@ -1,0 +1,252 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vqvae2
+from keras_vqvae2 import PixelSNAILPrior
+from keras_vqvae2 import config
+from keras_vqvae2.cli import main
+from keras_vqvae2.data import load_image
+
+SIZES = {
+    "num_embeddings": 16,
+    "hidden_dim": 8,
+    "residual_dim": 8,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "num_output_blocks": 0,
+    "num_classes": 3,
+}
+
+
+def make_priors(seed=0, **changes):
+    keras.utils.set_random_seed(seed)
+    sizes = {**SIZES, **changes}
+    priors = {
+        "top": PixelSNAILPrior(
+            sizes=((2, 2),), num_attention_layers=1, **sizes
+        ),
+        "bottom": PixelSNAILPrior(
+            sizes=((2, 2), (4, 4)),
+            num_attention_layers=0,
+            num_conditioning_blocks=1,
+            **sizes,
+        ),
+    }
+    for prior in priors.values():
+        # Fresh logits are nearly uniform; these are not.
+        for weight in prior.trainable_weights:
+            weight.assign(weight * 3)
+    return priors
+
+
+def make_model(**changes):
+    vqvae = keras_vqvae2.HierarchicalVQVAE(
+        (2, 2), 8, 4, 1, num_embeddings=16, embedding_dim=4, seed=0
+    )
+    return keras_vqvae2.VQVAE2(vqvae, "tiny", make_priors(**changes))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    return model.generate(labels=[0, 1, 2, 1, 0], seed=1, batch_size=2)
+
+
+def test_images(images):
+    assert images.shape == (5, 8, 8, 3) and images.dtype == "uint8"
+    assert len(np.unique(images.reshape(5, -1), axis=0)) > 1
+
+
+def test_an_image_depends_on_seed_number_and_label_only(model, images):
+    fewer = model.generate(labels=[0, 1, 2], seed=1, batch_size=3)
+    np.testing.assert_array_equal(fewer, images[:3])
+    other = model.generate(labels=[0, 1, 2], seed=2, batch_size=3)
+    assert (other != fewer).any()
+
+
+def test_given_upper_level(model):
+    top = np.array([[[1, 2], [3, 4]]] * 3)
+    drawn = keras_vqvae2.sampling.generate_codes(
+        model, labels=[0, 1, 2], codes=[top]
+    )
+    np.testing.assert_array_equal(drawn[0], top)
+    assert drawn[1].shape == (3, 4, 4)
+
+
+def test_without_class(model):
+    assert model.generate(2).shape == (2, 8, 8, 3)
+
+
+def test_progress(model):
+    reports = []
+    model.generate(
+        labels=[0, 1, 2],
+        batch_size=2,
+        progress=lambda *report: reports.append(report),
+    )
+    assert [name for name, _, _ in reports] == ["top"] * 4 + ["bottom"] * 8
+    shares = [share for _, share, _ in reports]
+    assert shares[3] == shares[-1] == 1 and shares[:4] == sorted(shares[:4])
+    assert reports[-1][2] == 0 and all(left >= 0 for _, _, left in reports)
+
+
+def test_interruption_keeps_finished_images(model):
+    def stop(name, share, left):
+        if name == "bottom" and share > 0.7:
+            raise KeyboardInterrupt
+
+    labels = [0, 1, 2, 1, 0]
+    kept = model.generate(labels=labels, batch_size=2, progress=stop)
+    whole = model.generate(labels=labels, batch_size=2)
+    np.testing.assert_array_equal(kept, whole[:2])
+
+    def stop_at_once(name, share, left):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate(labels=labels, progress=stop_at_once)
+
+
+def test_saved_and_loaded(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    names = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert names >= {"prior_top.safetensors", "prior_bottom.safetensors"}
+    loaded = keras_vqvae2.from_pretrained(tmp_path / "saved")
+    assert set(loaded.priors) == {"top", "bottom"}
+    np.testing.assert_array_equal(
+        loaded.generate(labels=[2, 0]), model.generate(labels=[2, 0])
+    )
+    # In place, from files to the same files.
+    loaded.save_pretrained(tmp_path / "saved", overwrite=True)
+    again = keras_vqvae2.from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        again.generate(labels=[2, 0]), model.generate(labels=[2, 0])
+    )
+
+    prior = tmp_path / "saved" / "prior_bottom.safetensors"
+    content = bytearray(prior.read_bytes())
+    content[-1] ^= 1
+    prior.write_bytes(content)
+    damaged = keras_vqvae2.from_pretrained(tmp_path / "saved")
+    with pytest.raises(ValueError, match="prior_bottom.* is damaged"):
+        damaged.generate(labels=[2, 0])
+
+
+def test_config_of_priors_is_closed(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    path = tmp_path / "saved" / "config.json"
+    good = json.loads(path.read_text())
+
+    def check(change, message):
+        bad = json.loads(path.read_text())
+        change(bad["priors"])
+        with pytest.raises(ValueError, match=message):
+            config.check_config(bad, "it")
+
+    config.check_config(good, "it")
+    check(lambda p: p.update(side=p["top"]), "unknown keys")
+    check(lambda p: p["top"].update(layers=3), "unknown keys")
+    check(lambda p: p["top"].pop("sizes"), "missing keys")
+    check(lambda p: p["top"].update(sizes=[[2, 2], [4, 4]]), "`sizes` must be")
+    check(lambda p: p["top"].update(kernel_size=4), "`kernel_size` must be")
+    check(lambda p: p["top"].update(num_blocks=10**9), "`num_blocks` must be")
+    check(
+        lambda p: p["top"].update(hidden_dim=8192, residual_dim=16384),
+        "more than the",
+    )
+
+
+@pytest.mark.parametrize("level", ["top", "bottom"])
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_number_of_parameters(level, num_classes):
+    prior = make_priors(num_classes=num_classes)[level]
+    assert config.num_prior_parameters(**prior.get_config()) == sum(
+        int(np.prod(weight.shape)) for weight in prior.trainable_weights
+    )
+
+
+def test_wrong_use(model):
+    for arguments, message in (
+        ({}, "must say one number"),
+        ({"num_images": 2, "labels": [1]}, "must say one number"),
+        ({"labels": [0, 4]}, r"Labels must be in 0\.\.2.*Received: 4"),
+        ({"labels": [-1]}, "Labels must be"),
+        ({"labels": [0.5]}, "`labels` must be a list of integers"),
+        ({"num_images": 0}, "`num_images` must be a positive"),
+        ({"num_images": 1, "batch_size": 0}, "`batch_size` must be"),
+        ({"num_images": 1, "seed": -1}, "`seed` must be"),
+        ({"num_images": 1, "temperature": 0}, "`temperature` must be"),
+        ({"labels": [0], "codes": [np.zeros((1, 3, 2))]}, "Received: .*3, 2"),
+        ({"labels": [0], "codes": [np.full((1, 2, 2), 16)]}, r"0\.\.15"),
+        ({"num_images": 1, "codes": [np.zeros((1, 2, 2))] * 3}, "2 levels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.generate(**arguments)
+    unconditional = make_model(num_classes=None)
+    with pytest.raises(ValueError, match="no classes"):
+        unconditional.generate(labels=[0])
+    no_bottom = keras_vqvae2.VQVAE2(
+        model.vqvae, priors={"top": model.priors["top"]}
+    )
+    with pytest.raises(ValueError, match="no prior of the level 'bottom'"):
+        no_bottom.generate(1)
+    with pytest.raises(ValueError, match="no level 'side'"):
+        keras_vqvae2.VQVAE2(model.vqvae, priors={"side": None})
+
+
+def test_the_whole_way_on_the_command_line(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for i in range(6):
+        folder = tmp_path / "photos" / ("cats", "dogs")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = generator.integers(0, 256, (16, 16, 3), "uint8")
+        Image.fromarray(image).save(folder / f"{i}.png")
+    keras.utils.set_random_seed(0)
+    vqvae = keras_vqvae2.HierarchicalVQVAE(
+        (2, 2), 8, 4, 1, num_embeddings=16, embedding_dim=4
+    )
+    stage1, codes = str(tmp_path / "stage1"), str(tmp_path / "codes")
+    keras_vqvae2.VQVAE2(vqvae).save_pretrained(stage1)
+
+    data = ["--data", str(tmp_path / "photos"), "--image-size", "16"]
+    extract = ["extract-codes", "--model", stage1, "--output", codes, *data]
+    assert main([*extract, "--labels", "--mirrored"]) == 0
+    assert "Codes of 12 images" in capsys.readouterr().out
+    assert main([*extract, "--labels"]) == 2
+    assert "complete set of codes" in capsys.readouterr().err
+
+    model = stage1
+    for level in ("top", "bottom"):
+        output = tmp_path / level
+        arguments = [
+            *("train-prior", "--model", model, "--level", level),
+            *("--codes", codes, "--validation-codes", codes),
+            *("--output", str(output), "--steps", "3", "--batch-size", "4"),
+            *("--warmup-steps", "0"),
+            *("--steps-per-epoch", "2", "--hidden-dim", "8"),
+            *("--residual-dim", "8", "--num-blocks", "2", "--num-heads", "2"),
+            *("--num-attention-layers", "1", "--num-conditioning-blocks", "1"),
+        ]
+        assert main(arguments) == 0
+        assert "bits_per_dim" in (output / "history.csv").read_text()
+        model = str(output / "model")
+    images = tmp_path / "images"
+    arguments = ["generate", "--model", model, "--output", str(images)]
+    grid = tmp_path / "grid.png"
+    assert main([*arguments, "--labels", "0", "1", "--grid", str(grid)]) == 0
+    assert load_image(images / "00001.png").shape == (16, 16, 3)
+    assert grid.exists()
+    capsys.readouterr()
+    assert main([*arguments, "--labels", "2", "2"]) == 0, "no class"
+    assert main([*arguments, "--labels", "3"]) == 2
+    assert "Labels must be in 0..1" in capsys.readouterr().err
+    assert main(["generate", "--num-images", "1", *arguments[3:]]) == 2
+    assert "no prior" in capsys.readouterr().err

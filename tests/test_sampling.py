@@ -1,0 +1,156 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from small_prior import codes
+from small_prior import make
+
+from keras_vqvae2.sampling import CachedSampler
+from keras_vqvae2.sampling import draw_codes
+from keras_vqvae2.sampling import truncate_logits
+from keras_vqvae2.sampling import uniform_draws
+
+TOP = codes(3, (3, 4))
+LABELS = np.array([2, 0, 1])
+
+
+def sample(prior, numbers=(0, 1, 2), seed=0, forced=None, **kwargs):
+    sampler = CachedSampler(prior, keep_logits=True, **kwargs)
+    numbers = list(numbers)
+    return sampler.sample(
+        uniform_draws(seed, numbers, (6, 8)),
+        [TOP[numbers]],
+        LABELS[numbers],
+        forced,
+    )
+
+
+def full_logits(prior, own, numbers=(0, 1, 2)):
+    numbers = list(numbers)
+    x = {"codes": (TOP[numbers], own), "labels": LABELS[numbers]}
+    return ops.convert_to_numpy(prior(x))
+
+
+def log_softmax(x):
+    x = x.astype("float64") - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_attention_layers": 0}, {"kernel_size": 3}]
+)
+def test_cached_equals_full_under_teacher_forcing(changes):
+    prior = make(**changes)
+    forced = codes(3, (6, 8), seed=9)
+    own, log_probability, logits = sample(prior, forced=forced)
+    np.testing.assert_array_equal(own, forced)
+    expected = full_logits(prior, forced)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(logits, expected, atol=2e-5 * scale)
+    nll = np.take_along_axis(
+        log_softmax(expected), forced[..., None], axis=-1
+    ).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(log_probability, nll, rtol=1e-4)
+
+
+def test_cached_equals_full_in_float64():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("some operations of the other backends are in float32")
+    prior = make(dtype="float64")
+    forced = codes(3, (6, 8), seed=9)
+    _, _, logits = sample(prior, forced=forced)
+    expected = full_logits(prior, forced)
+    assert logits.dtype == expected.dtype == "float64"
+    np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_greedy_samples_are_the_argmax_of_the_full_pass():
+    prior = make()
+    own, _, _ = sample(prior, top_k=1)
+    np.testing.assert_array_equal(full_logits(prior, own).argmax(-1), own)
+
+
+def test_samples_follow_the_draws():
+    """Each code is the inverse cumulative probability of its draw."""
+    prior = make()
+    own, _, _ = sample(prior, temperature=2.0)
+    p = np.exp(log_softmax(full_logits(prior, own) / 2.0))
+    cumulative = p.cumsum(axis=-1)
+    draws = uniform_draws(0, range(3), (6, 8))
+    after = np.take_along_axis(cumulative, own[..., None], -1)[..., 0]
+    before = after - np.take_along_axis(p, own[..., None], -1)[..., 0]
+    assert (before <= draws + 1e-4).all() and (draws <= after + 1e-4).all()
+    assert len(np.unique(own)) > 3
+
+
+def test_an_image_depends_on_seed_and_number_only():
+    prior = make()
+    together, _, _ = sample(prior)
+    alone, _, _ = sample(prior, numbers=[1])
+    np.testing.assert_array_equal(alone[0], together[1])
+    other, _, _ = sample(prior, seed=1)
+    assert (other != together).mean() > 0.2
+
+
+def test_partly_forced_codes():
+    prior = make()
+    free, _, _ = sample(prior)
+    forced = free.copy()
+    forced[:, 3:] = -1
+    again, _, _ = sample(prior, forced=forced)
+    np.testing.assert_array_equal(again, free)
+
+
+def test_draws_are_uniform():
+    draws = uniform_draws(5, range(4), (64, 64))
+    assert draws.dtype == "float32" and 0 <= draws.min() and draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 0.01
+    counts = np.histogram(draws, bins=16, range=(0, 1))[0]
+    assert np.abs(counts / draws.size * 16 - 1).max() < 0.15
+    assert len(np.unique(draws[:, 0, 0])) == 4
+
+
+def test_draw_codes():
+    logits = np.log(np.tile([[0.5, 0.25, 0.0, 0.25]], (6, 1)) + 1e-30)
+    draws = np.array([0.0, 0.49, 0.51, 0.74, 0.76, 1 - 2.0**-24])
+    drawn = draw_codes(logits.astype("float32"), draws.astype("float32"))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(drawn), [0, 0, 1, 1, 3, 3]
+    )
+
+
+def test_truncation():
+    logits = np.log([[0.1, 0.4, 0.2, 0.3]]).astype("float32")
+
+    def kept(**kwargs):
+        result = ops.convert_to_numpy(
+            truncate_logits(ops.convert_to_tensor(logits), **kwargs)
+        )[0]
+        return list(np.flatnonzero(result > -1e29)), result
+
+    assert kept(top_k=2)[0] == [1, 3]
+    assert kept(top_k=9)[0] == [0, 1, 2, 3]
+    assert kept(top_p=0.39)[0] == [1]
+    assert kept(top_p=0.5)[0] == [1, 3]
+    assert kept(top_p=0.75)[0] == [1, 2, 3]
+    assert kept(top_p=1.0)[0] == [0, 1, 2, 3]
+    assert kept(top_k=2, top_p=0.6)[0] == [1, 3]
+    assert kept(top_k=2, top_p=0.5)[0] == [1]
+    np.testing.assert_allclose(
+        kept(temperature=0.5)[1], 2 * logits[0], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"temperature": 0.0}, "`temperature` must be positive.*top_k=1"),
+        ({"temperature": float("nan")}, "`temperature` must be positive"),
+        ({"top_k": 0}, "`top_k` must be a positive integer"),
+        ({"top_p": 1.5}, r"`top_p` must be in \(0, 1\]. Received: 1.5"),
+        ({"top_p": 0}, r"`top_p` must be in \(0, 1\]"),
+    ],
+)
+def test_argument_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CachedSampler(make(), **arguments)
