@@ -492,7 +492,6 @@ def _train(args):
 
     from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import HierarchicalVQVAE
-    from keras_vqvae2.presets import PRESETS
     from keras_vqvae2.train import train_vqvae
 
     keras.utils.set_random_seed(args.seed)
@@ -509,13 +508,8 @@ def _train(args):
             )
         vqvae = from_pretrained(args.initial_weights, dtype=args.dtype).vqvae
     else:
-        if args.preset not in PRESETS:
-            raise ValueError(
-                f"There is no preset {args.preset!r}. Presets: "
-                f"{', '.join(PRESETS)}."
-            )
         vqvae = HierarchicalVQVAE(
-            **{**PRESETS[args.preset].vqvae, **sizes}, dtype=args.dtype
+            **{**_preset(args.preset).vqvae, **sizes}, dtype=args.dtype
         )
     vqvae.level_dropout = args.level_dropout
     train_vqvae(
@@ -544,6 +538,16 @@ def _options(args):
     )
 
 
+def _preset(name):
+    from keras_vqvae2.presets import PRESETS
+
+    if name not in PRESETS:
+        raise ValueError(
+            f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}."
+        )
+    return PRESETS[name]
+
+
 def _extract_codes(args):
     from keras_vqvae2.extract import extract_codes
     from keras_vqvae2.hub import from_pretrained
@@ -570,7 +574,6 @@ def _train_prior(args):
     from keras_vqvae2.data import read_code_shards
     from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import PixelSNAILPrior
-    from keras_vqvae2.presets import PRESETS
     from keras_vqvae2.train import train_prior
 
     keras.utils.set_random_seed(args.seed)
@@ -596,12 +599,12 @@ def _train_prior(args):
     else:
         if args.preset is None:
             sizes = _PRIOR_SIZES
-        elif args.preset in PRESETS:
-            sizes = PRESETS[args.preset].priors[args.level]
+        elif args.level in _preset(args.preset).priors:
+            sizes = _preset(args.preset).priors[args.level]
         else:
             raise ValueError(
-                f"There is no preset {args.preset!r}. Presets: "
-                f"{', '.join(PRESETS)}."
+                f"The preset {args.preset!r} has no level {args.level!r}: "
+                f"choose from {', '.join(_preset(args.preset).priors)}."
             )
         codes, labels, _ = read_code_shards(args.codes)
         maps = list(codes.values())[: names.index(args.level) + 1]

@@ -169,7 +169,11 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
         self.output_blocks = [
             (
                 dense(f"output_{i}_residual", residual_dim),
-                keras.layers.Dropout(dropout, name=f"output_{i}_dropout"),
+                keras.layers.Dropout(
+                    dropout,
+                    dtype=self.dtype_policy,
+                    name=f"output_{i}_dropout",
+                ),
                 dense(f"output_{i}_hidden", hidden_dim),
             )
             for i in range(num_output_blocks)
