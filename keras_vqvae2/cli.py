@@ -175,6 +175,12 @@ def _parser():
     _add_numbers(
         sub,
         ("temperature", float, 1.0, "below 1 for likelier images"),
+        (
+            "guidance-scale",
+            float,
+            1.0,
+            "above 1 for images typical of --labels",
+        ),
         ("seed", int, 0, "fixes the images"),
         ("batch-size", _positive, 16, "images at a time"),
     )
@@ -652,6 +658,7 @@ def _generate(args):
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
+        guidance_scale=args.guidance_scale,
         seed=args.seed,
         batch_size=args.batch_size,
         progress=progress,

@@ -85,6 +85,16 @@ def test_without_class(model):
     assert model.generate(2).shape == (2, 8, 8, 3)
 
 
+def test_guidance():
+    model = make_model(class_dropout=0.1)
+    labels = [0, 1, 2, 1]
+    plain = model.generate(labels=labels)
+    guided = model.generate(labels=labels, guidance_scale=3.0)
+    assert (plain != guided).any()
+    with pytest.raises(ValueError, match="`guidance_scale` needs `labels`"):
+        model.generate(2, guidance_scale=3.0)
+
+
 def test_progress(model):
     reports = []
     model.generate(

@@ -92,6 +92,30 @@ def test_an_image_depends_on_seed_and_number_only():
     assert (other != together).mean() > 0.2
 
 
+@pytest.mark.parametrize("scale", [0.0, 2.5])
+def test_guided_codes_are_the_argmax_of_the_guided_full_pass(scale):
+    prior = make(class_dropout=0.1)
+    own, log_probability, logits = sample(prior, top_k=1, guidance_scale=scale)
+    with_class = full_logits(prior, own)
+    x = {"codes": (TOP, own), "labels": np.full((3,), 3)}
+    without = ops.convert_to_numpy(prior(x))
+    guided = without + scale * (with_class - without)
+    np.testing.assert_array_equal(guided.argmax(-1), own)
+    assert (with_class.argmax(-1) != own).any()
+    # Logits and log-probability stay the prior's own.
+    scale = np.abs(with_class).max()
+    np.testing.assert_allclose(logits, with_class, atol=2e-5 * scale)
+    nll = np.take_along_axis(log_softmax(with_class), own[..., None], -1)
+    np.testing.assert_allclose(
+        log_probability, nll.sum(axis=(1, 2, 3)), rtol=1e-4
+    )
+
+
+def test_guidance_without_class_dropout():
+    with pytest.raises(ValueError, match="trained with `class_dropout`"):
+        CachedSampler(make(), guidance_scale=2.0)
+
+
 def test_partly_forced_codes():
     prior = make()
     free, _, _ = sample(prior)
@@ -148,6 +172,8 @@ def test_truncation():
         ({"temperature": float("nan")}, "`temperature` must be positive"),
         ({"top_k": 0}, "`top_k` must be a positive integer"),
         ({"top_p": 1.5}, r"`top_p` must be in \(0, 1\]. Received: 1.5"),
+        ({"guidance_scale": -1.0}, "`guidance_scale` must not be negative"),
+        ({"guidance_scale": float("nan")}, "must not be negative"),
         ({"top_p": 0}, r"`top_p` must be in \(0, 1\]"),
     ],
 )

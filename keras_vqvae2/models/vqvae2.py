@@ -229,6 +229,7 @@ class VQVAE2:
         temperature=1.0,
         top_k=None,
         top_p=None,
+        guidance_scale=1.0,
         seed=0,
         batch_size=16,
         progress=None,
@@ -247,6 +248,9 @@ class VQVAE2:
             temperature: Divides the logits: below 1 for likelier images.
             top_k: Draw from this many likeliest codes only, or None.
             top_p: Draw from the likeliest codes of this probability, or None.
+            guidance_scale: Above 1 for images that are more typical of their
+                class and less varied, at twice the work (classifier-free
+                guidance); for priors that were trained with `class_dropout`.
             seed: Integer that fixes the images.
             batch_size: Images at a time.
             progress: Function of the level's name, the share of its work that
@@ -269,6 +273,7 @@ class VQVAE2:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            guidance_scale=guidance_scale,
             seed=seed,
             batch_size=batch_size,
             progress=progress,
