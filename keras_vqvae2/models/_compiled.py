@@ -3,12 +3,15 @@
 import keras
 
 
-def compile_function(model, function):
+def compile_function(model, function, many_small=False):
     """`function` of tensors, compiled for inference with `model`'s weights.
 
     Args:
         model: Built Keras model whose weights `function` reads.
         function: Function of tensors that changes no weight.
+        many_small: Whether it consists of many small operations, so that on
+            TensorFlow XLA is worth its compilation, for each shape anew. Large
+            convolutions are slower in it on a CPU.
 
     Returns:
         Function of arrays or tensors; its results are backend tensors.
@@ -17,6 +20,8 @@ def compile_function(model, function):
     if backend == "tensorflow":
         import tensorflow as tf
 
+        if many_small:
+            return tf.function(function, jit_compile=True)
         return tf.function(function, reduce_retracing=True)
     if backend == "jax":
         import jax

@@ -306,11 +306,11 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
                 x = upsample(x)
         return x
 
-    def _output(self, x, training):
+    def _output(self, x, training, apply=lambda layer, x: layer(x)):
         for residual, dropout, hidden in self.output_blocks:
-            y = ops.relu(residual(ops.relu(x)))
-            x = x + hidden(dropout(y, training=training))
-        return ops.cast(self.logits(ops.relu(x)), self.logits_dtype)
+            y = ops.relu(apply(residual, ops.relu(x)))
+            x = x + apply(hidden, dropout(y, training=training))
+        return ops.cast(apply(self.logits, ops.relu(x)), self.logits_dtype)
 
     def compute_output_spec(self, inputs, training=False):
         *_, codes = inputs["codes"]
