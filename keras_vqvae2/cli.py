@@ -314,6 +314,11 @@ def _add_train_prior(sub):
         model.add_argument(
             _flag(name), type=float, help="default: 0, or the preset's"
         )
+    model.add_argument(
+        "--rematerialize",
+        action="store_true",
+        help="compute activations again for gradients: less memory, slower",
+    )
 
 
 def _flag(name):
@@ -626,6 +631,7 @@ def _train_prior(args):
             },
             dtype=args.dtype,
         )
+    prior.rematerialize = args.rematerialize
     train_prior(
         model,
         args.level,

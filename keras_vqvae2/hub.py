@@ -82,7 +82,10 @@ def list_presets():
         num_bytes = None
         if name in bundled:
             source, location = "bundled", str(bundled[name])
-            num_bytes = (bundled[name] / WEIGHTS).stat().st_size
+            num_bytes = sum(
+                path.stat().st_size
+                for path in bundled[name].glob("*.safetensors")
+            )
         elif preset.published:
             source, location = "hub", f"{_default_owner()}/{name}"
         else:
@@ -240,7 +243,7 @@ def from_pretrained(
             )
         repo_id = f"{owner}/{name}"
         if owner == DEFAULT_OWNER and revision is None:
-            pin = preset.weights_sha256
+            pin = preset.sums_sha256
     mend = (
         f"It is from {repo_id} on the Hub. If the download went wrong, "
         "`force_download=True` fetches it again."
@@ -248,13 +251,14 @@ def from_pretrained(
     folder, fetch = _download(
         repo_id,
         mend,
+        pin,
         revision=revision,
         token=token,
         cache_dir=cache_dir,
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    return _load(folder, dtype, mend, pin, fetch)
+    return _load(folder, dtype, mend, fetch)
 
 
 def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
@@ -293,9 +297,7 @@ def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
         _check_replaceable(settled, folder, overwrite)
     name = model.name or folder.name
     name = name if config_schema.is_name(name) else "model"
-    config = config_schema.model_config(model.vqvae, name)
-    if card is None and not (settled / CARD).exists():
-        card = _short_card(config, license)
+    config_schema.model_config(model.vqvae, name)  # raises
     with files.atomic_folder(folder) as new:
         files.save_weights(model.vqvae, new / WEIGHTS)
         priors = {}
@@ -309,6 +311,8 @@ def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
         files.write_sha256sums(
             new, (CONFIG, WEIGHTS, *map(_prior_file, priors))
         )
+        if card is None and not (settled / CARD).exists():
+            card = _short_card(config, license)
         if card is not None:
             (new / CARD).write_text(card, "utf-8")
 
@@ -509,7 +513,7 @@ def _split_revision(name, revision):
     return bare, in_name
 
 
-def _download(repo_id, mend, *, revision, **kwargs):
+def _download(repo_id, mend, pin, *, revision, **kwargs):
     """`(folder, fetch)` of a downloaded repository: one commit of it.
 
     `fetch(name)` downloads a file that is not needed at once.
@@ -531,6 +535,8 @@ def _download(repo_id, mend, *, revision, **kwargs):
     # A branch may move on between two files: stay with one commit.
     commit = folder.name
     download(SUMS, commit)
+    if pin is not None:
+        _check_sha256(folder / SUMS, pin, "keras-vqvae2", mend)
     _check_config(folder, mend)  # before the large file
     download(WEIGHTS, commit)
     return folder, lambda name: download(name, commit)
@@ -542,7 +548,7 @@ def _check_config(folder, mend):
     return config_schema.read_config(folder / CONFIG)
 
 
-def _check(folder, mend, pin=None):
+def _check(folder, mend):
     """The config of a saved model whose files hash to what they must."""
     folder = pathlib.Path(folder)
     for name in (CONFIG, SUMS, WEIGHTS):
@@ -552,11 +558,8 @@ def _check(folder, mend, pin=None):
                 f"no {name}."
             )
     config = _check_config(folder, mend)
-    if pin is None:
-        digest, source = files.read_sha256sums(folder / SUMS).get(WEIGHTS), SUMS
-    else:
-        digest, source = pin, "keras-vqvae2"
-    _check_sha256(folder / WEIGHTS, digest, source, mend)
+    digest = files.read_sha256sums(folder / SUMS).get(WEIGHTS)
+    _check_sha256(folder / WEIGHTS, digest, SUMS, mend)
     return config
 
 
@@ -569,8 +572,8 @@ def _check_sha256(path, digest, source, mend):
         )
 
 
-def _load(folder, dtype, mend, pin=None, fetch=None):
-    config = _check(folder, mend, pin)
+def _load(folder, dtype, mend, fetch=None):
+    config = _check(folder, mend)
     vqvae = HierarchicalVQVAE(**config["vqvae"], dtype=dtype)
     files.load_weights(vqvae, pathlib.Path(folder) / WEIGHTS)
     priors = {
@@ -622,6 +625,19 @@ def _short_card(config, license):
         f"| `{key}` | {json.dumps(value)} |"
         for key, value in config["vqvae"].items()
     )
+    priors = config.get("priors", {})
+    prior_rows = "".join(
+        f"\n| prior `{level}` | "
+        f"{config_schema.num_prior_parameters(**prior)} parameters |"
+        for level, prior in priors.items()
+    )
+    generate = ""
+    if set(priors) == set(
+        config_schema.level_names(len(config["vqvae"]["strides"]))
+    ):
+        classes = priors["top"]["num_classes"]
+        what = "16" if classes is None else f"labels=[0, {classes - 1}]"
+        generate = f"\nimages = model.generate({what})"
     return f"""---
 library_name: keras-vqvae2
 tags:
@@ -641,12 +657,12 @@ import keras_vqvae2
 
 model = keras_vqvae2.from_pretrained("path/or/owner/name")
 codes = model.encode(images)  # uint8, (batch, height, width, channels)
-images = model.decode(codes)
+images = model.decode(codes){generate}
 ```
 
 | argument | value |
 | --- | --- |
-{rows}
+{rows}{prior_rows}
 
 Still to be said by who trained it: the training data and its licence, the
 measured quality, what the model is good for and where it fails.

@@ -14,8 +14,9 @@ class Preset:
         training_script: Path in the source repository of the script that
             trains the weights.
         priors: Arguments of `PixelSNAILPrior` by level name.
-        weights_sha256: SHA-256 of the published `model.safetensors`, which a
-            download of the project's own repository must have.
+        sums_sha256: SHA-256 that the published `SHA256SUMS` must have in a
+            download of the project's own repository; so all that it lists is
+            pinned.
     """
 
     description: str
@@ -23,7 +24,7 @@ class Preset:
     published: bool
     training_script: str
     priors: dict = dataclasses.field(default_factory=dict)
-    weights_sha256: str | None = None
+    sums_sha256: str | None = None
 
 
 # Table 5 of arXiv 1906.00446.
@@ -94,8 +95,8 @@ PRESETS = {
         published=True,
         training_script="examples/train_vqvae.py",
         priors=_IMAGENET_PRIORS,
-        weights_sha256=(
-            "625d8ed402af627314abe1a46dc2b73015513efdd292ac5130476975569fea60"
+        sums_sha256=(
+            "9fd1238a462f83ad060d755c68569f414e7df37ec902de68a60eb00a2b55a187"
         ),
     ),
     "vqvae2-ffhq1024": Preset(

@@ -1,4 +1,5 @@
 import json
+import math
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras_vqvae2 import PixelSNAILPrior
 from keras_vqvae2 import config
 from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
+from keras_vqvae2.presets import PRESETS
 
 SIZES = {
     "num_embeddings": 16,
@@ -129,6 +131,8 @@ def test_saved_and_loaded(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
     assert names >= {"prior_top.safetensors", "prior_bottom.safetensors"}
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "model.generate(labels=[0, 2])" in card and "prior `bottom`" in card
     loaded = keras_vqvae2.from_pretrained(tmp_path / "saved")
     assert set(loaded.priors) == {"top", "bottom"}
     np.testing.assert_array_equal(
@@ -181,6 +185,34 @@ def test_number_of_parameters(level, num_classes):
     assert config.num_prior_parameters(**prior.get_config()) == sum(
         int(np.prod(weight.shape)) for weight in prior.trainable_weights
     )
+
+
+PAPER_PRIORS = [
+    ("vqvae2-imagenet256", "top", 959_974_400),
+    ("vqvae2-imagenet256", "bottom", 607_575_552),
+    ("vqvae2-ffhq1024", "top", 833_581_568),
+    ("vqvae2-ffhq1024", "middle", 503_892_992),
+    ("vqvae2-ffhq1024", "bottom", 275_971_584),
+]
+
+
+@pytest.mark.parametrize(("preset", "level", "expected"), PAPER_PRIORS)
+def test_number_of_parameters_of_tables_3_and_4(preset, level, expected):
+    """Built without memory for the weights, which JAX alone can do."""
+    arguments = PRESETS[preset].priors[level]
+    assert config.num_prior_parameters(**arguments) == expected
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+
+    counts = []
+
+    def build():
+        prior = PixelSNAILPrior(**arguments)
+        counts.append(sum(math.prod(w.shape) for w in prior.trainable_weights))
+
+    jax.eval_shape(build)
+    assert counts == [expected]
 
 
 def test_wrong_use(model):

@@ -73,7 +73,7 @@ def test_hashes_and_card():
     sums = files.read_sha256sums(folder / "SHA256SUMS")
     for name, digest in sums.items():
         assert files.sha256(folder / name) == digest
-    assert PRESETS[NAME].weights_sha256 == sums["model.safetensors"]
+    assert PRESETS[NAME].sums_sha256 == files.sha256(folder / "SHA256SUMS")
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "README.md",

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers._rematerialize import rematerialize
 
 
 def _relu(x, training):
@@ -78,10 +79,14 @@ class ResidualStack(keras.layers.Layer):
             pointwise.build(inner_shape)
             self.blocks.append((spatial, pointwise))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, recompute=False):
         x = inputs
         for spatial, pointwise in self.blocks:
-            x = x + pointwise(spatial(_relu(x, training)))
+
+            def block(x, spatial=spatial, pointwise=pointwise):
+                return x + pointwise(spatial(_relu(x, training)))
+
+            x = rematerialize(block, wanted=recompute)(x)
         return _relu(x, training)
 
     def compute_output_shape(self, input_shape):

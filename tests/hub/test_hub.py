@@ -542,9 +542,7 @@ def test_options_of_the_hub_pass_by_the_bundled_preset(
     model, hub, weights, published, options, monkeypatch
 ):
     # The Hub's weights are this test's here, not those that are pinned.
-    preset = hub_module.dataclasses.replace(
-        PRESETS[IMAGENET], weights_sha256=None
-    )
+    preset = hub_module.dataclasses.replace(PRESETS[IMAGENET], sums_sha256=None)
     monkeypatch.setitem(PRESETS, IMAGENET, preset)
     tiny_model(seed=1).save_pretrained(weights / IMAGENET)
     owner = options.get("owner", hub_module.DEFAULT_OWNER)
@@ -573,11 +571,10 @@ def test_pinned_weights(model, hub, weights, published, monkeypatch):
     repository = Repository()
     repository.commit("main", published)
     hub.repositories[f"{hub_module.DEFAULT_OWNER}/{IMAGENET}"] = repository
-    digest = files.read_sha256sums
 
     def pin(value):
         preset = hub_module.dataclasses.replace(
-            PRESETS[IMAGENET], weights_sha256=value
+            PRESETS[IMAGENET], sums_sha256=value
         )
         monkeypatch.setitem(PRESETS, IMAGENET, preset)
 
@@ -587,7 +584,7 @@ def test_pinned_weights(model, hub, weights, published, monkeypatch):
     # Another revision or owner may hold other weights.
     keras_vqvae2.from_pretrained(IMAGENET, revision="main")
     model.save_pretrained(weights / "x")
-    pin(digest(weights / "x" / "SHA256SUMS")["model.safetensors"])
+    pin(files.sha256(weights / "x" / "SHA256SUMS"))
     assert_same_weights(model, keras_vqvae2.from_pretrained(IMAGENET))
 
 

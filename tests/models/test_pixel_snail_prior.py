@@ -90,6 +90,24 @@ def test_loss_is_the_mean_nll_in_nats():
     assert result["bits_per_dim"] == pytest.approx(nll / np.log(2), rel=1e-5)
 
 
+def test_rematerialized_steps_equal_plain_ones():
+    """Dropout included: its masks must be the same in both passes."""
+    x = inputs(3)
+    trained = []
+    for rematerialize in (False, True):
+        keras.utils.set_random_seed(5)
+        prior = make(rematerialize=rematerialize, class_dropout=0.3)
+        prior.compile(keras.optimizers.SGD(0.01))
+        for _ in range(3):
+            prior.train_on_batch(x)
+        trained.append(prior.get_weights())
+    for plain, again, fresh in zip(
+        *trained, make(class_dropout=0.3).get_weights(), strict=True
+    ):
+        assert (plain != fresh).any()
+        np.testing.assert_allclose(again, plain, atol=1e-4)
+
+
 def test_fit_learns_a_constant_map():
     keras.utils.set_random_seed(0)
     prior = PixelSNAILPrior(**{**SMALL, "dropout": 0.1, "class_dropout": 0.2})
