@@ -18,8 +18,9 @@ from keras_vqvae2.layers.causal_self_attention import masked_softmax
 from keras_vqvae2.models._compiled import compile_function
 
 # Attention over the finished rows takes a static number of them: this many
-# different ones, each compiled by itself.
+# different ones in all, and steps of that many rows, each compiled by itself.
 _NUM_PREFIXES = 4
+_MIN_PREFIX = 8
 
 
 def uniform_draws(seed, images, size, level=0):
@@ -433,7 +434,7 @@ class CachedSampler:
         height = self.prior.sizes[-1][0]
         prefix = 0
         if self.prior.attentions and row:
-            step = -(-height // _NUM_PREFIXES)
+            step = max(-(-height // _NUM_PREFIXES), _MIN_PREFIX)
             prefix = min(-(-row // step) * step, height)
         if prefix not in self._rows:
             self._rows[prefix] = compile_function(

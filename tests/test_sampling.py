@@ -5,6 +5,7 @@ from keras import ops
 from small_prior import codes
 from small_prior import make
 
+from keras_vqvae2 import sampling
 from keras_vqvae2.sampling import CachedSampler
 from keras_vqvae2.sampling import draw_codes
 from keras_vqvae2.sampling import truncate_logits
@@ -39,7 +40,9 @@ def log_softmax(x):
 @pytest.mark.parametrize(
     "changes", [{}, {"num_attention_layers": 0}, {"kernel_size": 3}]
 )
-def test_cached_equals_full_under_teacher_forcing(changes):
+def test_cached_equals_full_under_teacher_forcing(changes, monkeypatch):
+    # Several lengths of what attention sees, also on a small map.
+    monkeypatch.setattr(sampling, "_MIN_PREFIX", 2)
     prior = make(**changes)
     forced = codes(3, (6, 8), seed=9)
     own, log_probability, logits = sample(prior, forced=forced)
