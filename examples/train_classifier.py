@@ -97,6 +97,7 @@ def main():
         steps_per_epoch=args.steps // epochs,
         epochs=epochs,
         validation_data=test.map(one_hot),
+        shuffle=False,  # the data set shuffles
         verbose=2,
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)

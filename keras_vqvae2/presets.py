@@ -88,6 +88,35 @@ _FFHQ_PRIORS = {
 for _prior in _IMAGENET_PRIORS.values():
     _prior["num_classes"] = 1000
 
+# Not in the paper: as large as a few hours on a CPU can train.
+_CIFAR10_PRIOR = {
+    "num_embeddings": 512,
+    "hidden_dim": 128,
+    "residual_dim": 128,
+    "kernel_size": 3,
+    "num_output_blocks": 1,
+    "num_classes": 10,
+    "class_dropout": 0.1,
+}
+_CIFAR10_PRIORS = {
+    "top": {
+        **_CIFAR10_PRIOR,
+        "sizes": ((8, 8),),
+        "num_blocks": 8,
+        "num_attention_layers": 4,
+        "num_heads": 4,
+        "dropout": 0.1,
+    },
+    "bottom": {
+        **_CIFAR10_PRIOR,
+        "sizes": ((8, 8), (16, 16)),
+        "num_blocks": 6,
+        "num_attention_layers": 0,
+        "num_conditioning_blocks": 4,
+        "dropout": 0.05,
+    },
+}
+
 PRESETS = {
     "vqvae2-imagenet256": Preset(
         description="ImageNet at 256x256: 32x32 and 64x64 codes",
@@ -98,6 +127,13 @@ PRESETS = {
         sums_sha256=(
             "9fd1238a462f83ad060d755c68569f414e7df37ec902de68a60eb00a2b55a187"
         ),
+    ),
+    "vqvae2-cifar10": Preset(
+        description="CIFAR-10 at 32x32: 8x8 and 16x16 codes, and new images",
+        vqvae={"strides": (2, 2), **_PAPER_SIZES},
+        published=True,
+        training_script="examples/two_stage.py",
+        priors=_CIFAR10_PRIORS,
     ),
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",

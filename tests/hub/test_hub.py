@@ -590,12 +590,14 @@ def test_pinned_weights(model, hub, weights, published, monkeypatch):
 
 def test_list_presets(model, weights):
     model.save_pretrained(weights / IMAGENET)
-    bundled, unpublished = hub_module.list_presets()
-    assert (bundled.name, bundled.source) == (IMAGENET, "bundled")
+    infos = {info.name: info for info in hub_module.list_presets()}
+    assert list(infos) == list(PRESETS)
+    bundled, unpublished = infos[IMAGENET], infos[FFHQ]
+    assert bundled.source == "bundled"
     assert bundled.num_bytes == os.path.getsize(
         weights / IMAGENET / "model.safetensors"
     )
-    assert (unpublished.name, unpublished.source) == (FFHQ, "unpublished")
+    assert unpublished.source == "unpublished"
     assert unpublished.location == "examples/train_vqvae.py"
     (weights / IMAGENET / "model.safetensors").unlink()
     on_hub = hub_module.list_presets()[0]
