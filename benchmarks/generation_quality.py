@@ -122,6 +122,7 @@ def main():
         prior = model.load_prior(name)
         train = {key: value[some] for key, value in codes.items()}
         figures[name] = {
+            "parameters": prior.count_params(),
             "uniform": float(np.log(num_embeddings)),
             "histogram_entropy": entropy(codes[name], num_embeddings),
             "nll_train": nll(prior, train, labels[some], level),

@@ -134,6 +134,9 @@ PRESETS = {
         published=True,
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
+        sums_sha256=(
+            "77e22bd70dd9b31b6f37b33f5712635c9a3045d8891b23d9d4435245e4752f02"
+        ),
     ),
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",

@@ -1,5 +1,6 @@
 """The weights that come with the package."""
 
+import json
 import socket
 
 import numpy as np
@@ -13,6 +14,7 @@ from keras_vqvae2.models.vqvae2 import psnr
 from keras_vqvae2.presets import PRESETS
 
 NAME = "vqvae2-imagenet256"
+CIFAR10 = "vqvae2-cifar10"
 
 
 @pytest.fixture
@@ -68,18 +70,37 @@ def test_sizes_are_those_of_table_5():
         assert config[name] == value
 
 
-def test_hashes_and_card():
-    folder = keras_vqvae2.hub.bundled_weights()[NAME]
+@pytest.mark.parametrize("name", [NAME, CIFAR10])
+def test_hashes(name):
+    folder = keras_vqvae2.hub.bundled_weights()[name]
     sums = files.read_sha256sums(folder / "SHA256SUMS")
-    for name, digest in sums.items():
-        assert files.sha256(folder / name) == digest
-    assert PRESETS[NAME].sums_sha256 == files.sha256(folder / "SHA256SUMS")
+    for file, digest in sums.items():
+        assert files.sha256(folder / file) == digest
+    assert PRESETS[name].sums_sha256 == files.sha256(folder / "SHA256SUMS")
     names = {path.name for path in folder.iterdir()}
-    assert names >= {
-        "README.md",
-        "config.json",
-        "history.csv",
-        "learning_curve.png",
-        "metrics.json",
-        "model.safetensors",
-    }
+    assert names >= {"README.md", "config.json", "metrics.json", *sums}
+
+
+def test_priors_are_the_presets():
+    config = keras_vqvae2.config.read_config(
+        keras_vqvae2.hub.bundled_weights()[CIFAR10] / "config.json"
+    )
+    for level, arguments in PRESETS[CIFAR10].priors.items():
+        prior = config["priors"][level]
+        for name, value in arguments.items():
+            assert json.loads(json.dumps(value)) == prior[name]
+
+
+def test_generates_offline(no_network):
+    model = keras_vqvae2.from_pretrained(CIFAR10)
+    images = model.generate(labels=[3, 3, 5], guidance_scale=2, seed=1)
+    assert images.shape == (3, 32, 32, 3) and images.dtype == "uint8"
+    assert (images[0] != images[1]).mean() > 0.5
+    # What was drawn is far likelier to the prior than the uniform guess.
+    top = model.encode(images)[0]
+    prior = model.load_prior("top")
+    prior.compile()
+    scores = prior.test_on_batch(
+        {"codes": (top,), "labels": np.array([3, 3, 5])}, return_dict=True
+    )
+    assert scores["loss"] < np.log(512) - 1
