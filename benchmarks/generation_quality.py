@@ -17,6 +17,7 @@ import pathlib
 
 import keras
 import numpy as np
+from stage1_quality import usage
 
 import keras_vqvae2
 from keras_vqvae2.data import class_names
@@ -37,13 +38,6 @@ def read_images(folder, size, names):
     )
     images, labels = zip(*batches, strict=True)
     return np.concatenate(images), np.concatenate(labels)
-
-
-def entropy(codes, num_embeddings):
-    """Nats per code of the best guess that ignores all other codes."""
-    counts = np.bincount(codes.ravel(), minlength=num_embeddings)
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
 
 
 def nll(prior, codes, labels, level, batch_size=100):
@@ -124,7 +118,9 @@ def main():
         figures[name] = {
             "parameters": prior.count_params(),
             "uniform": float(np.log(num_embeddings)),
-            "histogram_entropy": entropy(codes[name], num_embeddings),
+            "histogram_entropy": float(
+                np.log(usage(codes[name], num_embeddings)["perplexity"])
+            ),
             "nll_train": nll(prior, train, labels[some], level),
             "nll_test": nll(prior, test_codes, test_code_labels, level),
         }

@@ -301,6 +301,7 @@ class CachedSampler:
             )
         self.prior = prior
         self.guidance_scale = guidance_scale
+        self._copies = 1 if guidance_scale == 1.0 else 2
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -334,7 +335,7 @@ class CachedSampler:
         inputs = [np.asarray(x, "int32") for x in coarser]
         if labels is not None:
             inputs.append(np.asarray(labels, "int32"))
-        if self.guidance_scale != 1.0:
+        if self._copies == 2:
             # All images once more, without a class.
             inputs = [np.concatenate([x, x]) for x in inputs]
             inputs[-1][batch:] = self.prior.num_classes
@@ -425,8 +426,7 @@ class CachedSampler:
             kernel = ops.reshape(kernel, (-1, kernel.shape[-1]))
             if batch == 1 and layer.name == "horizontal_conv":
                 kernel = ops.copy(ops.transpose(kernel))
-            bias = None if layer.bias is None else _cast(layer.bias, dtype)
-            weights[layer.path] = (kernel, bias)
+            weights[layer.path] = (kernel, _cast(layer.bias, dtype))
         return weights
 
     def _row(self, row):
@@ -474,7 +474,9 @@ class CachedSampler:
             added = block.conditioning(class_vector, condition)
             x = ops.pad(x, [[0, 0], [0, 0], [half, half], [0, 0]])
             x = block.vertical_projection(
-                block.gate(block.vertical_conv(x) + added[0])
+                block.gate(
+                    *ops.split(block.vertical_conv(x) + added[0], 2, axis=-1)
+                )
             )
             vertical = vertical + x if i else x + position  # (B, 1, W, C)
             link = block.vertical_to_horizontal(
@@ -490,7 +492,7 @@ class CachedSampler:
         width = prior.sizes[-1][1]
         half = prior.kernel_size // 2
         number_of_images = ops.shape(draws)[0]
-        copies = 1 if self.guidance_scale == 1.0 else 2
+        copies = self._copies
         batch = copies * number_of_images
         dim = prior.hidden_dim
         dtype = prior.compute_dtype
@@ -498,8 +500,7 @@ class CachedSampler:
 
         def dense(layer, x):
             kernel, bias = weights[layer.path]
-            x = ops.matmul(x, kernel)
-            return x if bias is None else x + bias
+            return ops.matmul(x, kernel) + bias
 
         def gated(block, x, added):
             kernel, bias = weights[block.horizontal_conv.path]
@@ -509,7 +510,7 @@ class CachedSampler:
             # transposed kernel for it in every turn.
             x = ops.split(ops.matmul(x, kernel), 2, axis=-1)
             added = ops.split(added + bias, 2, axis=-1)
-            return ops.tanh(x[0] + added[0]) * ops.sigmoid(x[1] + added[1])
+            return block.gate(x[0] + added[0], x[1] + added[1])
 
         finished = [
             tuple(x[:, :, : prefix * width] for x in layer) for layer in memory

@@ -70,15 +70,26 @@ def test_sizes_are_those_of_table_5():
         assert config[name] == value
 
 
-@pytest.mark.parametrize("name", [NAME, CIFAR10])
-def test_hashes(name):
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        (NAME, {"history.csv", "learning_curve.png"}),
+        (CIFAR10, {"history_top.csv", "history_bottom.csv", "samples.png"}),
+    ],
+)
+def test_hashes_and_card(name, others):
     folder = keras_vqvae2.hub.bundled_weights()[name]
     sums = files.read_sha256sums(folder / "SHA256SUMS")
     for file, digest in sums.items():
         assert files.sha256(folder / file) == digest
     assert PRESETS[name].sums_sha256 == files.sha256(folder / "SHA256SUMS")
     names = {path.name for path in folder.iterdir()}
-    assert names >= {"README.md", "config.json", "metrics.json", *sums}
+    assert names >= others | {
+        "README.md",
+        "config.json",
+        "metrics.json",
+        "model.safetensors",
+    }
 
 
 def test_priors_are_the_presets():

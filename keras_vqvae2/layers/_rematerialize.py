@@ -24,10 +24,10 @@ def rematerialize(function, layers=(), wanted=True):
         return function
     # PyTorch keeps its own random state over both passes.
     generators = [
-        generator
+        sublayer.seed_generator
         for layer in layers
         for sublayer in layer._flatten_layers()
-        for generator in _generators(sublayer)
+        if getattr(sublayer, "seed_generator", None) is not None
     ]
 
     def outer(*tensors):
@@ -40,11 +40,6 @@ def rematerialize(function, layers=(), wanted=True):
         return keras.remat(inner)(*tensors)
 
     return outer
-
-
-def _generators(layer):
-    generator = getattr(layer, "seed_generator", None)
-    return [] if generator is None else [generator]
 
 
 @contextlib.contextmanager

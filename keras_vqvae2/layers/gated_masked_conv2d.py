@@ -151,13 +151,17 @@ class GatedMaskedConv2D(keras.layers.Layer):
         x = ops.pad(vertical, [[0, 0], [half, 0], [half, half], [0, 0]])
         x = self.vertical_conv(x) + added[0]
         vertical = skips[0] + self.vertical_projection(
-            self.dropouts[0](self.gate(x), training=training)
+            self.dropouts[0](
+                self.gate(*ops.split(x, 2, axis=-1)), training=training
+            )
         )
         x = ops.pad(horizontal, [[0, 0], [0, 0], [half, 0], [0, 0]])
         x = self.horizontal_conv(x) + added[1]
         x = x + self.vertical_to_horizontal(vertical)
         horizontal = skips[1] + self.horizontal_projection(
-            self.dropouts[1](self.gate(x), training=training)
+            self.dropouts[1](
+                self.gate(*ops.split(x, 2, axis=-1)), training=training
+            )
         )
         return vertical, horizontal
 
@@ -173,8 +177,7 @@ class GatedMaskedConv2D(keras.layers.Layer):
             return added, added
         return ops.split(added, 2, axis=-1)
 
-    def gate(self, x):
-        features, gates = ops.split(x, 2, axis=-1)
+    def gate(self, features, gates):
         return ops.tanh(features) * ops.sigmoid(gates)
 
     def compute_output_shape(
