@@ -384,6 +384,13 @@ def _info(args):
     )
     print(f"codes of a 256x256 image: {shapes}")
     print(f"bits per pixel: {model.bits_per_pixel(256, 256):.3f}")
+    for level in model.priors:
+        prior = model.load_prior(level)
+        height, width = prior.sizes[-1]
+        print(
+            f"prior of {level}: {height}x{width}, {prior.count_params()} "
+            f"parameters, {prior.num_classes or 'no'} classes"
+        )
     folder = bundled_weights().get(args.name, pathlib.Path(args.name))
     for name in ("README.md", "metrics.json"):
         if (folder / name).is_file():

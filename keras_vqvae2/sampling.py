@@ -116,7 +116,7 @@ def generate_codes(
         fine.
     """
     names = model.vqvae.level_names
-    codes = [np.asarray(level, "int32") for level in codes]
+    codes = [np.asarray(level) for level in codes]
     if len(codes) > len(names):
         raise ValueError(
             f"This model has {len(names)} levels. Received `codes` of "
@@ -152,7 +152,14 @@ def generate_codes(
     check_integer("seed", seed, minimum=0)
     for level in range(len(codes), len(names)):
         name = names[level]
-        prior = model.load_prior(name)
+        sampler = model.load_sampler(
+            name,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            guidance_scale=guidance_scale,
+        )
+        prior = sampler.prior
         check_labels(prior, labels)
         check_sizes(prior, codes)
         if prior.num_classes is None:
@@ -163,9 +170,6 @@ def generate_codes(
             level_labels = labels
         if labels is None and guidance_scale != 1.0:
             raise ValueError("`guidance_scale` needs `labels`.")
-        sampler = CachedSampler(
-            prior, temperature, top_k, top_p, guidance_scale
-        )
         report = _report(progress, name)
         parts = []
         try:
@@ -241,6 +245,8 @@ def check_sizes(prior, codes):
             f"Received: {received}"
         )
     for x in codes:
+        if not np.issubdtype(x.dtype, np.integer):
+            raise ValueError(f"Codes must be integers. Received: {x.dtype}")
         if x.min() < 0 or x.max() >= prior.num_embeddings:
             raise ValueError(
                 f"Codes must be in 0..{prior.num_embeddings - 1}. Received: "

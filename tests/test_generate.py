@@ -74,6 +74,38 @@ def test_an_image_depends_on_seed_number_and_label_only(model, images):
     assert (other != fewer).any()
 
 
+def test_kept_priors(model):
+    loads = []
+
+    def loader(prior):
+        return lambda: loads.append(prior) or prior
+
+    lazy = keras_vqvae2.VQVAE2(
+        model.vqvae,
+        priors={level: loader(prior) for level, prior in model.priors.items()},
+    )
+    images = lazy.generate(labels=[0, 1])
+    lazy.generate(labels=[0, 1])
+    assert len(loads) == 4
+    assert lazy.keep_priors() is lazy
+    np.testing.assert_array_equal(lazy.generate(labels=[0, 1]), images)
+    sampler = lazy.load_sampler("top", temperature=0.5)
+    assert lazy.load_sampler("top", temperature=0.5) is sampler
+    assert lazy.load_sampler("top", temperature=0.6).temperature == 0.6
+    assert len(loads) == 6
+
+
+def test_kept_priors_see_new_weights():
+    model = make_model()
+    codes = keras_vqvae2.sampling.generate_codes(model, labels=[0, 1])
+    prior = model.priors["top"]
+    bias = np.zeros(prior.num_embeddings)
+    bias[5] = 1e4
+    prior.logits.bias.assign(bias)
+    other = keras_vqvae2.sampling.generate_codes(model, labels=[0, 1])
+    assert (codes[0] != 5).any() and (other[0] == 5).all()
+
+
 def test_given_upper_level(model):
     top = np.array([[[1, 2], [3, 4]]] * 3)
     drawn = keras_vqvae2.sampling.generate_codes(
@@ -226,8 +258,12 @@ def test_wrong_use(model):
         ({"num_images": 1, "batch_size": 0}, "`batch_size` must be"),
         ({"num_images": 1, "seed": -1}, "`seed` must be"),
         ({"num_images": 1, "temperature": 0}, "`temperature` must be"),
-        ({"labels": [0], "codes": [np.zeros((1, 3, 2))]}, "Received: .*3, 2"),
+        (
+            {"labels": [0], "codes": [np.zeros((1, 3, 2), int)]},
+            "Received: .*3, 2",
+        ),
         ({"labels": [0], "codes": [np.full((1, 2, 2), 16)]}, r"0\.\.15"),
+        ({"labels": [0], "codes": [np.ones((1, 2, 2))]}, "must be integers"),
         ({"num_images": 1, "codes": [np.zeros((1, 2, 2))] * 3}, "2 levels"),
     ):
         with pytest.raises(ValueError, match=message):

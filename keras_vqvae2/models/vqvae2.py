@@ -64,6 +64,7 @@ class VQVAE2:
             lambda images: vqvae._quantize_levels(images, training=False)[1],
         )
         self._decoders = {}
+        self._samplers = {}
 
     @classmethod
     def from_pretrained(cls, name_or_path, **kwargs):
@@ -220,6 +221,48 @@ class VQVAE2:
         prior = self.priors[level]
         return prior if isinstance(prior, keras.Model) else prior()
 
+    def keep_priors(self):
+        """Loads all priors for good, for many calls of `generate`.
+
+        Otherwise each call loads and compiles them anew, one at a time, so
+        that only one of them takes memory.
+
+        Returns:
+            This model.
+
+        Example:
+
+        ```python
+        model = keras_vqvae2.from_pretrained("vqvae2-cifar10").keep_priors()
+        assert all(prior.built for prior in model.priors.values())
+        ```
+        """
+        self.priors = {level: self.load_prior(level) for level in self.priors}
+        return self
+
+    def load_sampler(self, level, **options):
+        """The `sampling.CachedSampler` of a level.
+
+        That of a prior that is kept is kept as well, until another is asked
+        for: it need not be compiled again.
+
+        Args:
+            level: Name of the level: `"top"`, ...
+            **options: Arguments of `CachedSampler` but `prior`.
+
+        Raises:
+            ValueError: If there is no such prior, or an option does not fit.
+        """
+        from keras_vqvae2.sampling import CachedSampler  # imports the models
+
+        prior = self.load_prior(level)
+        kept_options, sampler = self._samplers.get(level, (None, None))
+        if kept_options != options or sampler.prior is not prior:
+            sampler = CachedSampler(prior, **options)
+            if prior is self.priors[level]:
+                self._samplers[level] = options, sampler
+        return sampler
+
     def generate(
         self,
         num_images=None,
@@ -238,7 +281,7 @@ class VQVAE2:
 
         The image of number k depends on `seed`, k and its label alone, not on
         the number of images nor on the size of batches. Each prior is loaded
-        when its turn comes and let go after it.
+        when its turn comes and let go after it; see also `keep_priors`.
 
         Args:
             num_images: Number of images; with `labels` it can be left out.
