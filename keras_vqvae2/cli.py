@@ -595,7 +595,7 @@ def _train_prior(args):
     from keras_vqvae2.train import train_prior
 
     keras.utils.set_random_seed(args.seed)
-    model = from_pretrained(args.model)
+    model = from_pretrained(args.model, dtype=args.dtype)
     names = model.vqvae.level_names
     if args.level not in names:
         raise ValueError(

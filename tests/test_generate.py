@@ -280,7 +280,7 @@ def test_wrong_use(model):
         keras_vqvae2.VQVAE2(model.vqvae, priors={"side": None})
 
 
-def test_the_whole_way_on_the_command_line(tmp_path, capsys):
+def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     generator = np.random.default_rng(0)
     for i in range(6):
         folder = tmp_path / "photos" / ("cats", "dogs")[i % 2]
@@ -316,6 +316,20 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys):
         assert main(arguments) == 0
         assert "bits_per_dim" in (output / "history.csv").read_text()
         model = str(output / "model")
+    on = ["train-prior", "--model", model, "--level", "top", "--codes", codes]
+    on += ["--output", str(tmp_path / "on"), "--initial", "--steps", "1"]
+    on += ["--batch-size", "4", "--dtype", "mixed_bfloat16"]
+    trained = []
+
+    def train_prior(model, level, prior, *args, **kwargs):
+        trained.append(prior)
+
+    monkeypatch.setattr("keras_vqvae2.train.train_prior", train_prior)
+    assert main(on) == 0
+    assert trained[0].compute_dtype == "bfloat16" and trained[0].num_blocks == 2
+    assert main([*on, "--num-blocks", "3"]) == 2
+    assert "leave out num_blocks" in capsys.readouterr().err
+
     images = tmp_path / "images"
     arguments = ["generate", "--model", model, "--output", str(images)]
     grid = tmp_path / "grid.png"
