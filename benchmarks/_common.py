@@ -162,3 +162,24 @@ def print_machine(threads):
         except PackageNotFoundError:
             pass
     print(", ".join(packages) + "\n", flush=True)
+
+
+def width_of_equal_size(parameters, arguments):
+    """The width at which a prior has about as many parameters.
+
+    Args:
+        parameters: Number of parameters to reach.
+        arguments: Function of the width that gives a prior's arguments.
+
+    Returns:
+        Tuple of the width and the number of parameters there.
+    """
+    from keras_vqvae2.config import num_prior_parameters
+
+    return min(
+        (
+            (width, num_prior_parameters(**arguments(width)))
+            for width in range(8, 1024, 8)
+        ),
+        key=lambda found: abs(found[1] - parameters),
+    )

@@ -92,14 +92,9 @@ def make_peer(channels):
 
 def count_parameters(peer, channels):
     """Parameters of the peer, and the width at which ours has as many."""
-    from keras_vqvae2.config import num_prior_parameters
-
     _common.import_peer(peer)
     theirs = sum(p.numel() for p in make_peer(channels).parameters())
-    widths = range(8, 1024, 8)
-    counts = [num_prior_parameters(**our_sizes(width)) for width in widths]
-    best = int(np.argmin(np.abs(np.array(counts) - theirs)))
-    return theirs, widths[best], counts[best]
+    return theirs, *_common.width_of_equal_size(theirs, our_sizes)
 
 
 def main():

@@ -1,12 +1,13 @@
 """Speed of cached sampling: in full passes, and against rosinality's sampler.
 
     python benchmarks/sampling.py                  # in full passes of ours
-    python benchmarks/sampling.py --peer PEER      # CPU time per image, too
+    python benchmarks/sampling.py --peer PEER      # CPU time per image
 
 See README.md.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -29,16 +30,21 @@ NETWORKS = {
         "num_conditioning_blocks": 4,
     },
 }
-COMMON = {
-    "num_embeddings": 512,
-    "hidden_dim": 256,
-    "residual_dim": 256,
-    "num_blocks": 16,
-    "kernel_size": 5,
-}
+WIDTH = 256
 
 
-def our_tasks(network, batch, threads, dtype):
+def our_arguments(network, width=WIDTH):
+    return {
+        "num_embeddings": 512,
+        "hidden_dim": width,
+        "residual_dim": width,
+        "num_blocks": 16,
+        "kernel_size": 5,
+        **NETWORKS[network],
+    }
+
+
+def our_tasks(network, batch, threads, dtype, width=WIDTH):
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     _common.limit_threads(backend, threads)
     import keras
@@ -49,7 +55,7 @@ def our_tasks(network, batch, threads, dtype):
 
     keras.utils.set_random_seed(0)
     prior = keras_vqvae2.PixelSNAILPrior(
-        dtype=dtype, **COMMON, **NETWORKS[network]
+        dtype=dtype, **our_arguments(network, width)
     )
     draws = sampling.uniform_draws(0, range(batch), prior.sizes[-1])
     *coarser, codes = (
@@ -78,7 +84,6 @@ def our_tasks(network, batch, threads, dtype):
         "forward": full_pass,
         "sample": sample,
         "cpu": cpu_seconds,
-        "parameters": lambda: float(prior.count_params()),
     }
 
 
@@ -175,15 +180,24 @@ def against_peer(arguments):
                 "batch": batch,
                 "threads": arguments.threads,
             }
-            ours = _common.Contender(
-                "ours", our_tasks, dtype=arguments.dtype, **options
-            )
             step = NETWORKS[network]["sizes"][-1][0] // 8
             peer = _common.Contender(
                 "peer",
                 peer_tasks,
                 peer=arguments.peer,
                 rows=step,
+                **options,
+            )
+            # Ours is as wide as it takes to have as many parameters.
+            theirs = peer.run("parameters", result=True)
+            width, parameters = _common.width_of_equal_size(
+                theirs, functools.partial(our_arguments, network)
+            )
+            ours = _common.Contender(
+                "ours",
+                our_tasks,
+                dtype=arguments.dtype,
+                width=width,
                 **options,
             )
             ours.run("sample")
@@ -205,8 +219,8 @@ def against_peer(arguments):
                 (
                     network,
                     str(batch),
-                    f"{ours.run('parameters', result=True) / 1e6:.1f} M",
-                    f"{peer.run('parameters', result=True) / 1e6:.1f} M",
+                    f"{parameters / 1e6:.1f} M",
+                    f"{theirs / 1e6:.1f} M",
                     f"{seconds / batch:.2f} s",
                     f"{peer_seconds / batch:.0f} s",
                     f"{peer_seconds / seconds:.0f}",
@@ -239,9 +253,10 @@ def main():
     parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     _common.print_machine(arguments.threads)
-    in_full_passes(arguments)
     if arguments.peer:
         against_peer(arguments)
+    else:
+        in_full_passes(arguments)
 
 
 if __name__ == "__main__":
