@@ -1,5 +1,6 @@
 """VQ-VAE-2 for Keras 3."""
 
+from keras_vqvae2 import evaluation
 from keras_vqvae2 import hub
 from keras_vqvae2 import layers
 from keras_vqvae2 import pictures
@@ -17,6 +18,7 @@ __all__ = [
     "VQVAE2",
     "HierarchicalVQVAE",
     "PixelSNAILPrior",
+    "evaluation",
     "from_pretrained",
     "hub",
     "layers",

@@ -172,6 +172,9 @@ def _parser():
         help="draw from the likeliest codes of this probability",
     )
     sub.add_argument("--grid", help="also save all of them as one picture")
+    sub.add_argument(
+        "--classifier", help=".keras file that judges candidates, see --keep"
+    )
     _add_numbers(
         sub,
         ("temperature", float, 1.0, "below 1 for likelier images"),
@@ -181,8 +184,13 @@ def _parser():
             1.0,
             "above 1 for images typical of --labels",
         ),
+        ("keep", float, 1.0, "1/n: the best of n candidates for each image"),
         ("seed", int, 0, "fixes the images"),
         ("batch-size", _positive, 16, "images at a time"),
+    )
+
+    _add_evaluate(
+        command("evaluate", _evaluate, "Measure a model, figure by figure.")
     )
 
     sub = command("push", _push, "Publish all of weights/ on the Hub.")
@@ -318,6 +326,75 @@ def _add_train_prior(sub):
         "--rematerialize",
         action="store_true",
         help="compute activations again for gradients: less memory, slower",
+    )
+
+
+def _add_evaluate(sub):
+    sub.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="preset, folder, or Hub repository (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--test-data",
+        required=True,
+        help="folder of images that nothing was trained on, or tfds:NAME",
+    )
+    sub.add_argument("--data", help="the same of training images")
+    sub.add_argument("--output", help="folder for figures and pictures")
+    sub.add_argument(
+        "--write-card",
+        action="store_true",
+        help="write them into the model's own folder and model card",
+    )
+    sub.add_argument(
+        "--split", default="train", help="split of TFDS training images"
+    )
+    sub.add_argument(
+        "--test-split", default="test", help="split of TFDS test images"
+    )
+    sub.add_argument(
+        "--image-size",
+        type=_positive,
+        help="height and width of the centre crops (default: the priors', "
+        "or 256)",
+    )
+    sub.add_argument(
+        "--resize", type=_positive, help="resize the shorter side first"
+    )
+    sub.add_argument(
+        "--num-images", type=_positive, help="test and training images at most"
+    )
+    sub.add_argument(
+        "--classifier", help=".keras file of a classifier of the classes"
+    )
+    sub.add_argument(
+        "--features",
+        default="inception-v3",
+        help="what FID, precision and recall compare: inception-v3, "
+        "torch-fidelity (the network of published FIDs), classifier, none, or "
+        "a .keras file (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--feature-layer", help="layer of that file that gives the features"
+    )
+    sub.add_argument("--guidance-scale", type=float, nargs="+", default=[1.0])
+    sub.add_argument("--top-k", type=_positive)
+    sub.add_argument("--top-p", type=float)
+    sub.add_argument(
+        "--keep",
+        type=float,
+        nargs="+",
+        default=[],
+        help="shares to keep by --classifier: the rejection curve",
+    )
+    _add_numbers(
+        sub,
+        ("num-samples", int, 1000, "samples at each guidance scale"),
+        ("cas-steps", int, 0, "training steps of each classifier of the CAS"),
+        ("temperature", float, 1.0, "below 1 for likelier samples"),
+        ("seed", int, 0, "fixes the samples"),
+        ("batch-size", _positive, 16, "images at a time"),
     )
 
 
@@ -664,6 +741,11 @@ def _generate(args):
             flush=True,
         )
 
+    classifier = None
+    if args.classifier:
+        from keras_vqvae2.evaluation import load_classifier
+
+        classifier = load_classifier(args.classifier)
     output = pathlib.Path(args.output)
     images = from_pretrained(args.model).generate(
         args.num_images,
@@ -675,6 +757,8 @@ def _generate(args):
         seed=args.seed,
         batch_size=args.batch_size,
         progress=progress,
+        classifier=classifier,
+        keep=args.keep,
     )
     for i, image in enumerate(images):
         save_image(output / f"{i:05}.png", image)
@@ -683,6 +767,81 @@ def _generate(args):
         rows = [images[i : i + side] for i in range(0, len(images), side)]
         save_image(args.grid, tile(rows))
     print(f"{len(images)} images: {output}")
+
+
+def _evaluate(args):
+    import tempfile
+
+    from keras_vqvae2 import evaluation
+    from keras_vqvae2.evaluation.card import check_card
+    from keras_vqvae2.hub import bundled_weights
+    from keras_vqvae2.hub import from_pretrained
+
+    folder = None
+    if args.write_card:
+        folder = bundled_weights().get(args.model, pathlib.Path(args.model))
+        check_card(folder)  # now, not after the work
+    elif not args.output:
+        raise ValueError("Name a folder as --output, or use --write-card.")
+    classifier = args.classifier
+    if classifier is not None:
+        classifier = evaluation.load_classifier(classifier)
+    features = _features(args, classifier)
+    model = from_pretrained(args.model)
+    with tempfile.TemporaryDirectory() as temporary:
+        output = args.output or temporary
+        evaluation.evaluate(
+            model,
+            args.test_data,
+            output,
+            classifier=classifier,
+            features=features,
+            guidance_scales=args.guidance_scale,
+            keep_rates=args.keep,
+            verbose=True,
+            **{
+                name: getattr(args, name)
+                for name in (
+                    "data",
+                    "split",
+                    "test_split",
+                    "image_size",
+                    "resize",
+                    "num_images",
+                    "num_samples",
+                    "temperature",
+                    "top_k",
+                    "top_p",
+                    "cas_steps",
+                    "seed",
+                    "batch_size",
+                )
+            },
+        )
+        print(pathlib.Path(output, "metrics.json").read_text("utf-8"), end="")
+        if folder is not None:
+            evaluation.write_card(folder, output)
+            print(f"Model card: {folder / 'README.md'}", file=sys.stderr)
+
+
+def _features(args, classifier):
+    """The function that --features names, None for none."""
+    from keras_vqvae2 import evaluation
+
+    if args.features == "none":
+        return None
+    if args.features == "inception-v3":
+        return evaluation.inception_v3()
+    if args.features == "torch-fidelity":
+        return evaluation.torch_fidelity_inception()
+    if args.features == "classifier":
+        if classifier is None:
+            raise ValueError("--features classifier needs a --classifier.")
+        return evaluation.FeatureExtractor.from_classifier(classifier)
+    model = evaluation.load_classifier(args.features)
+    if args.feature_layer:
+        return evaluation.FeatureExtractor(model, args.feature_layer)
+    return evaluation.FeatureExtractor.from_classifier(model)
 
 
 def _push(args):

@@ -108,8 +108,13 @@ def generate_codes(
     seed=0,
     batch_size=16,
     progress=None,
+    numbers=None,
 ):
     """Codes of new images; arguments as for `VQVAE2.generate`.
+
+    Args:
+        numbers: Numbers of the images, which fix their draws, or None for
+            0, 1, 2, ...
 
     Returns:
         Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
@@ -150,6 +155,7 @@ def generate_codes(
     check_integer("num_images", number)
     check_integer("batch_size", batch_size)
     check_integer("seed", seed, minimum=0)
+    numbers = np.arange(number) if numbers is None else np.asarray(numbers)
     for level in range(len(codes), len(names)):
         name = names[level]
         sampler = model.load_sampler(
@@ -174,7 +180,7 @@ def generate_codes(
         parts = []
         try:
             for part in _draw_level(
-                sampler, codes, level_labels, number, batch_size, seed, report
+                sampler, codes, level_labels, numbers, batch_size, seed, report
             ):
                 parts.append(part)
         except KeyboardInterrupt:
@@ -197,9 +203,10 @@ def _report(progress, name):
     return report
 
 
-def _draw_level(sampler, codes, labels, number, batch_size, seed, report):
+def _draw_level(sampler, codes, labels, numbers, batch_size, seed, report):
     """Batches of a level's codes; `codes` are the coarser levels'."""
     size = sampler.prior.sizes[-1]
+    number = len(numbers)
     for start in range(0, number, batch_size):
         images = np.arange(start, min(start + batch_size, number))
         count = len(images)
@@ -208,7 +215,7 @@ def _draw_level(sampler, codes, labels, number, batch_size, seed, report):
         padded = np.pad(images, (0, padding), mode="edge")
         drawn, _, _ = sampler.sample(
             # Each level has draws of its own.
-            uniform_draws(seed, padded, size, level=len(codes)),
+            uniform_draws(seed, numbers[padded], size, level=len(codes)),
             [x[padded] for x in codes],
             None if labels is None else labels[padded],
             on_row=lambda row, start=start, count=count: report(
