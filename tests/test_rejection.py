@@ -1,0 +1,165 @@
+import keras
+import numpy as np
+import pytest
+from tiny_model import make_model
+
+from keras_vqvae2 import rejection
+from keras_vqvae2.rejection import generate_candidates
+
+LABELS = np.array([0, 1, 2, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model().keep_priors()
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """The three classes are how red, green and blue an image is."""
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 16)(images)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def fit(images, labels):
+    """What the classifier must give: softmax of the means, by hand."""
+    means = images.astype("float64").mean(axis=(1, 2)) / 16
+    shares = np.exp(means) / np.exp(means).sum(axis=1, keepdims=True)
+    return shares[np.arange(len(labels)), labels]
+
+
+@pytest.fixture(scope="module")
+def candidates(model, classifier):
+    pairs = generate_candidates(
+        model, classifier, 4, labels=LABELS, seed=3, batch_size=4
+    )
+    images, scores = zip(*pairs, strict=True)
+    return np.stack(images), np.stack(scores)
+
+
+def test_candidates(model, candidates):
+    images, scores = candidates
+    assert images.shape == (5, 4, 8, 8, 3) and scores.shape == (5, 4)
+    assert len(np.unique(images.reshape(20, -1), axis=0)) == 20
+    # The first one is the image that comes without rejection.
+    np.testing.assert_array_equal(
+        images[:, 0], model.generate(labels=LABELS, seed=3, batch_size=4)
+    )
+    for j in range(4):
+        np.testing.assert_allclose(
+            scores[:, j], fit(images[:, j], LABELS), rtol=1e-4
+        )
+
+
+def test_the_best_candidate_is_kept(model, classifier, candidates):
+    images, scores = candidates
+    for keep, number in ((0.25, 4), (0.5, 2), (1.0, 1), (0.33, 3)):
+        kept = model.generate(
+            labels=LABELS,
+            seed=3,
+            classifier=classifier,
+            keep=keep,
+            batch_size=4,
+        )
+        best = scores[:, :number].argmax(axis=1)
+        np.testing.assert_array_equal(kept, images[np.arange(5), best])
+    assert (best != 0).any()
+
+
+def test_an_image_depends_on_seed_number_and_label_only(
+    model, classifier, candidates
+):
+    kept = model.generate(
+        labels=LABELS[:2],
+        seed=3,
+        classifier=classifier,
+        keep=0.25,
+        batch_size=4,
+    )
+    best = candidates[1].argmax(axis=1)[:2]
+    np.testing.assert_array_equal(kept, candidates[0][[0, 1], best])
+
+
+def test_given_upper_level(model, classifier):
+    top = np.arange(20).reshape(5, 2, 2) % 16
+    pairs = generate_candidates(
+        model, classifier, 2, labels=LABELS, codes=[top], batch_size=4
+    )
+    first = np.stack([images[0] for images, _ in pairs])
+    np.testing.assert_array_equal(
+        first, model.generate(labels=LABELS, codes=[top], batch_size=4)
+    )
+
+
+def test_interruption_keeps_whole_images(model, classifier, candidates):
+    def stop(name, share, left):
+        if name == "bottom" and share > 0.65:
+            raise KeyboardInterrupt
+
+    options = {"labels": LABELS, "seed": 3, "classifier": classifier}
+    kept = model.generate(**options, keep=0.25, batch_size=4, progress=stop)
+    best = candidates[1].argmax(axis=1)
+    # 12 of 20 candidates were finished: those of 3 of 5 images.
+    np.testing.assert_array_equal(kept, candidates[0][range(3), best[:3]])
+
+    def stop_early(name, share, left):
+        if name == "bottom" and share > 0.11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate(**options, keep=0.125, batch_size=4, progress=stop_early)
+
+
+def test_probabilities_and_logits():
+    logits = np.array([[1.0, 2.0, 3.0], [-1.0, 0.0, 0.5]])
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = rejection.probabilities_of(logits)
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(rejection.probabilities_of(found), expected)
+    # One row alone could be taken for probabilities.
+    logits = np.array([[0.25, 0.75], [3.0, 1.0]])
+    np.testing.assert_allclose(
+        rejection.probabilities_of(logits)[0, 1], 1 / (1 + np.exp(-0.5))
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        rejection.probabilities_of(np.array([[np.nan, 1.0]]))
+
+
+def test_wrong_use(model, classifier):
+    def check(message, **options):
+        with pytest.raises(ValueError, match=message):
+            model.generate(
+                **{
+                    "labels": LABELS,
+                    "classifier": classifier,
+                    "keep": 0.5,
+                    **options,
+                }
+            )
+
+    for keep in (0, -0.5, 0.75, 0.4, 2, np.nan):
+        check(f"form 1/n.*Received: {keep}", keep=keep)
+    check("`keep` needs a `classifier`", classifier=None)
+    check("needs `labels`", labels=None, num_images=2)
+    check("say one number", num_images=2)
+    check("say one number", codes=[np.zeros((2, 2, 2), int)])
+    check("nothing to draw", codes=[np.zeros((5, 2, 2), int)] * 2)
+    check(r"in 0\.\.2 for rejection", labels=[0, 3])
+    check("Labels must be in", labels=[0, -1])
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images)
+    four = keras.Model(images, keras.layers.ZeroPadding1D((0, 1))(x[..., None]))
+    check("each of 3 classes", classifier=four)
+    four = keras.Model(images, keras.layers.Concatenate()([x, x[:, :1]]))
+    check(
+        r"3 classes, shape \(1, 3\). Received shape \(1, 4\)", classifier=four
+    )
+    larger = keras.Input((16, 16, 3))
+    x = keras.layers.Flatten()(larger)
+    x = keras.layers.Dense(3)(x)
+    check("does not take images of shape", classifier=keras.Model(larger, x))
+    with pytest.raises(ValueError, match="no classes"):
+        make_model(num_classes=None).generate(
+            labels=LABELS, classifier=classifier, keep=0.5
+        )
