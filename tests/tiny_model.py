@@ -37,8 +37,8 @@ def make_priors(seed=0, **changes):
     return priors
 
 
-def make_model(**changes):
+def make_model(strides=(2, 2), **changes):
     vqvae = keras_vqvae2.HierarchicalVQVAE(
-        (2, 2), 8, 4, 1, num_embeddings=16, embedding_dim=4, seed=0
+        strides, 8, 4, 1, num_embeddings=16, embedding_dim=4, seed=0
     )
     return keras_vqvae2.VQVAE2(vqvae, "tiny", make_priors(**changes))

@@ -10,6 +10,9 @@ from keras_vqvae2.rejection import class_probabilities
 from keras_vqvae2.training import Muon
 from keras_vqvae2.training import WarmupStableDecay
 
+# Three halvings must leave a pixel.
+_LEAST_SIZE = 9
+
 
 def make_classifier(num_classes, widths=(64, 128, 128), dtype=None):
     """An untrained network for small images, 32x32 or so.
@@ -251,6 +254,11 @@ def classification_accuracy_score(
         labels.max(), test_labels.max()
     ):
         raise ValueError(f"Labels must be in 0..{num_classes - 1}.")
+    if model is None and min(images.shape[1:3]) < _LEAST_SIZE:
+        raise ValueError(
+            f"The classifier is for images of at least {_LEAST_SIZE}x"
+            f"{_LEAST_SIZE}: pass a `model`. Received: {images.shape}"
+        )
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)

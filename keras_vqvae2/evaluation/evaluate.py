@@ -132,7 +132,10 @@ def evaluate(
         )
     with_samples = with_priors and num_samples > 0
     if with_samples:
-        check_integer("num_samples", num_samples, minimum=2)
+        if num_samples < 2:
+            raise ValueError(
+                f"At least two samples are needed. Received: {num_samples}"
+            )
         if not guidance_scales:
             raise ValueError("`guidance_scales` must name at least one.")
     for keep in keep_rates:
@@ -423,7 +426,7 @@ def _dataset(source, image_size, batch_size, number, **options):
     stride = 1
     folder = not str(source).startswith("tfds:")
     if number is not None:
-        check_integer("num_images", number, minimum=2)
+        check_integer("num_images", number)
         if folder:
             stride = -(-len(list_images(source)) // number)
     # One of `stride` workers, which deal the images out among themselves.

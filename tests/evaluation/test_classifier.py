@@ -127,6 +127,7 @@ def test_classification_accuracy_score_of_wrong_input():
         ({"test_images": images[:, :4]}, "one size"),
         ({"num_classes": 1}, r"Labels must be in 0\.\.0"),
         ({"labels": labels - 1}, r"Labels must be in 0\.\.1"),
+        ({}, "images of at least 9x9"),
     ):
         with pytest.raises(ValueError, match=message):
             classification_accuracy_score(**{**good, **change})
