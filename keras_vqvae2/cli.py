@@ -837,7 +837,9 @@ def _features(args, classifier):
     if args.features == "classifier":
         if classifier is None:
             raise ValueError("--features classifier needs a --classifier.")
-        return evaluation.FeatureExtractor.from_classifier(classifier)
+        return evaluation.FeatureExtractor.from_classifier(
+            classifier, "the classifier's last hidden layer"
+        )
     model = evaluation.load_classifier(args.features)
     if args.feature_layer:
         return evaluation.FeatureExtractor(model, args.feature_layer)

@@ -15,6 +15,7 @@ PUBLIC = {
         keras_vqvae2,
         keras_vqvae2.layers,
         keras_vqvae2.training,
+        keras_vqvae2.evaluation,
     )
     for name in module.__all__
     if not inspect.ismodule(getattr(module, name)) and name != "BackendStep"

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
+import keras_vqvae2
 from keras_vqvae2 import rejection
+from keras_vqvae2.cli import main
 from keras_vqvae2.rejection import generate_candidates
 
 LABELS = np.array([0, 1, 2, 1, 0])
@@ -163,3 +165,29 @@ def test_wrong_use(model, classifier):
         make_model(num_classes=None).generate(
             labels=LABELS, classifier=classifier, keep=0.5
         )
+
+
+def test_on_the_command_line(classifier, tmp_path, monkeypatch, capsys):
+    make_model().save_pretrained(tmp_path / "model")
+    classifier.save(tmp_path / "classifier.keras")
+    received = {}
+
+    def generate(model, *args, **options):
+        received.update(options)
+        return np.zeros((2, 8, 8, 3), "uint8")
+
+    monkeypatch.setattr(keras_vqvae2.VQVAE2, "generate", generate)
+    command = [
+        *("generate", "--model", str(tmp_path / "model"), "--labels", "0"),
+        *("--output", str(tmp_path / "images"), "--keep", "0.25"),
+        *("--classifier", str(tmp_path / "classifier.keras")),
+    ]
+    assert main(command) == 0
+    assert received["keep"] == 0.25
+    images = np.full((1, 8, 8, 3), 16, "uint8")
+    np.testing.assert_allclose(
+        received["classifier"].predict_on_batch(images), 1, rtol=1e-6
+    )
+    (tmp_path / "classifier.keras").unlink()
+    assert main(command) == 2
+    assert "There is no classifier" in capsys.readouterr().err

@@ -302,6 +302,12 @@ def _rejection(figures):
     yield _sample_table(
         "share kept by the classifier", rows, lambda row: f"{row['keep']:.3g}"
     )
+    yield (
+        "Rejection sampling (section 3.3): of 1 / share candidates for each "
+        "image, the one is kept in which the classifier sees the class asked "
+        "for most. What the same classifier, or its features, say of these "
+        "images flatters them."
+    )
     yield f"![{_PICTURES['rejection.png']}](rejection.png)"
 
 

@@ -10,8 +10,9 @@ def precision_recall(real, generated, neighbors=3, block_size=2048):
     Precision is the share of generated images that lie within the real ones'
     manifold: no further from some real image than that one's nearest real
     neighbour of number `neighbors`. Recall is the same with both sets
-    exchanged. Distances come in blocks, so that 10 000 x 10 000 images take
-    100 MB above the features; sums are in the features' own precision.
+    exchanged. Distances come in blocks: beside a copy of the features, the
+    memory is that of a few blocks, however many images there are. Sums are in
+    the features' own precision.
 
     Args:
         real: Array `(num_real, dim)` of features.
@@ -49,9 +50,9 @@ def precision_recall(real, generated, neighbors=3, block_size=2048):
         )
     dtype = np.result_type(real, generated, "float32")
     # Squared distances lose fewer digits around the middle.
-    middle = real.mean(axis=0, dtype="float64")
-    real = (real - middle).astype(dtype)
-    generated = (generated - middle).astype(dtype)
+    middle = real.mean(axis=0, dtype="float64").astype(dtype)
+    real = real.astype(dtype, copy=False) - middle
+    generated = generated.astype(dtype, copy=False) - middle
     real_radii = _neighbor_distances(real, neighbors, block_size)
     generated_radii = _neighbor_distances(generated, neighbors, block_size)
     precise = np.zeros(len(generated), bool)
