@@ -11,7 +11,9 @@ there are none. A codec's line: its qualities from 1 to 95. Its point at equal
 bits: for each image the best quality whose file is not larger than the raw
 codes. Files count whole; the dotted lines leave out as many bytes as the file
 of a grey image of the same size and quality has, since for small images a
-file is mostly headers.
+file is mostly headers. Photographs that are JPEG files themselves come
+out almost exact at the quality that they were saved with: JPEG's line has a
+peak there.
 """
 
 import argparse
@@ -172,6 +174,8 @@ def draw(panel, figures):
                 equal["psnr"],
                 "s",
                 color=colours[codec],
+                markersize=12,
+                markerfacecolor="none",
                 label=f"{codec} at equal bits, image by image"
                 + f" ({count} fit)" * (count < figures["images"]),
             )
@@ -188,20 +192,14 @@ def draw(panel, figures):
     panel.set_xscale("log", base=2)
     panel.set_xlim(least / 4, least * 8)
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    near = [
-        row["psnr"]
-        for line in figures["lines"].values()
-        for row in line
-        if least / 4 < row["bits_per_pixel_without_header"] < least * 8
-    ]
-    panel.set_ylim(min([*near, figures["psnr"]]) - 1, max(near) + 1)
+    panel.set_ylim(figures["psnr"] - 10, figures["psnr"] + 12)
     panel.set_title(
         f"{figures['images']} images, {figures['size']}x{figures['size']}"
     )
     panel.set_xlabel("bits per pixel")
     panel.set_ylabel("PSNR, dB")
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
+    panel.legend(fontsize=7, loc="upper left")
 
 
 def main():
