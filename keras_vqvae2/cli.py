@@ -348,6 +348,11 @@ def _add_evaluate(sub):
         help="write them into the model's own folder and model card",
     )
     sub.add_argument(
+        "--card-photographs",
+        action="store_true",
+        help="with --write-card: also pictures that show images of the data",
+    )
+    sub.add_argument(
         "--split", default="train", help="split of TFDS training images"
     )
     sub.add_argument(
@@ -820,7 +825,7 @@ def _evaluate(args):
         )
         print(pathlib.Path(output, "metrics.json").read_text("utf-8"), end="")
         if folder is not None:
-            evaluation.write_card(folder, output)
+            evaluation.write_card(folder, output, args.card_photographs)
             print(f"Model card: {folder / 'README.md'}", file=sys.stderr)
 
 

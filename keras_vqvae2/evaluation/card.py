@@ -16,6 +16,8 @@ _PICTURES = {
     "nearest.png": "samples, and the training images closest to them",
     "rejection.png": "figures against the share of candidates kept",
 }
+# These show images of the data sets, which may not be free to publish.
+_PHOTOGRAPHS = ("reconstructions.png", "nearest.png")
 _FILES = (METRICS, "rejection.csv", *_PICTURES)
 
 
@@ -55,7 +57,7 @@ def check_card(folder):
     return before, rest[0].split(END)[1]
 
 
-def write_card(folder, results):
+def write_card(folder, results, photographs=False):
     """Writes the results of `evaluate` into a saved model's folder.
 
     Pictures, CSV files and `metrics.json` are replaced, and so is the section
@@ -66,6 +68,9 @@ def write_card(folder, results):
     Args:
         folder: Folder of a saved model.
         results: Folder that `evaluate` has written to.
+        photographs: Whether to take over `reconstructions.png` and
+            `nearest.png`, too, which show images of the data sets: a card is
+            published with its model.
 
     Raises:
         FileNotFoundError: If one of the folders does not hold what it must.
@@ -79,7 +84,12 @@ def write_card(folder, results):
             f"{results} holds no results of an evaluation: no {METRICS}."
         )
     figures = json.loads((results / METRICS).read_text("utf-8"))
-    found = [name for name in _FILES if (results / name).is_file()]
+    found = [
+        name
+        for name in _FILES
+        if (results / name).is_file()
+        and (photographs or name not in _PHOTOGRAPHS)
+    ]
     section = card_section(figures, found)
     for name in found:
         with atomic_path(folder / name) as temporary:
@@ -108,8 +118,8 @@ def card_section(figures, files=()):
     )
     paragraphs = [
         "## Figures",
-        f"Of {counts}, {size}x{size}, as `keras-vqvae2 evaluate` measured "
-        f"and wrote them here; all of them are in `{METRICS}`.",
+        f"Of {counts}, {size}x{size}.\n`keras-vqvae2 evaluate` measured them "
+        f"and wrote them here; all are in `{METRICS}`.",
         *_reconstruction(figures, sets),
         *_likelihood(sets),
         *_classifier(sets),
@@ -156,11 +166,18 @@ def _reconstruction(figures, sets):
         for key in sets["test"]["reconstruction"]
         if key.startswith("levels=")
     ]
+    names = [
+        key
+        for key, row in sets["test"]["reconstruction"].items()
+        if isinstance(row, dict) and "perplexity" in row
+    ]
     rows = []
     for name, part in sets.items():
         for number, key in reversed(list(enumerate(levels, 1))):
             row = part["reconstruction"][key]
-            maps = "all maps" if number == len(levels) else f"first {number}"
+            maps = "all maps"
+            if number < len(levels):
+                maps = f"{' and '.join(names[:number])} alone"
             rows.append(
                 [
                     f"{_SET_NAMES[name]}, {maps}",
@@ -200,12 +217,11 @@ def _reconstruction(figures, sets):
         [
             [
                 name,
-                _percent(usage["codes_used"]),
-                _number(usage["perplexity"], 0),
-                f"{_number(usage['entropy_bits'])} bits per code",
+                _percent(test[name]["codes_used"]),
+                _number(test[name]["perplexity"], 0),
+                f"{_number(test[name]['entropy_bits'])} bits per code",
             ]
-            for name, usage in test.items()
-            if isinstance(usage, dict) and "perplexity" in usage
+            for name in names
         ],
     )
 

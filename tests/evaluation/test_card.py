@@ -60,14 +60,20 @@ def test_section():
         "| test, all maps | 0.00500 | 29.00 dB | 20.00 | 40.00 | 0.875 |"
         in (lines)
     )
-    assert any(line.startswith("| test, first 1 | 0.02000") for line in lines)
+    assert any(line.startswith("| test, top alone | 0.02000") for line in lines)
     assert "| bottom | 50.0% | 128 | 7.00 bits per code |" in lines
     assert any("0.703 (raw codes), 0.500 (entropy" in line for line in lines)
     assert "(reconstructions.png)" in lines[-1]
 
 
-def test_is_added_at_the_end_and_then_replaced(model_folder, results):
+def test_photographs_are_left_out_unless_asked_for(model_folder, results):
     write_card(model_folder, results)
+    assert not (model_folder / "reconstructions.png").exists()
+    assert ".png" not in (model_folder / "README.md").read_text()
+
+
+def test_is_added_at_the_end_and_then_replaced(model_folder, results):
+    write_card(model_folder, results, photographs=True)
     path = model_folder / "README.md"
     first = path.read_text()
     assert first.startswith("# Model\n\nTraining data: photos.\n\n<!-- eval")
@@ -77,12 +83,12 @@ def test_is_added_at_the_end_and_then_replaced(model_folder, results):
         "metrics.json",
         "reconstructions.png",
     }
-    write_card(model_folder, results)
+    write_card(model_folder, results, photographs=True)
     assert path.read_text() == first
     changed = {**FIGURES, "image_size": 32}
     (results / "metrics.json").write_text(json.dumps(changed))
     path.write_text(f"{first}Limits: none.\n")
-    write_card(model_folder, results)
+    write_card(model_folder, results, photographs=True)
     expected = first.replace("images, 64x64", "images, 32x32")
     assert path.read_text() == f"{expected}Limits: none.\n" != first
 

@@ -67,7 +67,8 @@ def test_everything_on_the_command_line(home, capsys):
         home,
         *("--data", home / "train", "--keep", 1, 0.5, "--cas-steps", 2),
         *("--classifier", home / "classifier.keras"),
-        *("--features", "classifier", "--write-card"),
+        *("--features", "classifier"),
+        *("--write-card", "--card-photographs"),
     )
     assert main(command) == 0
     out = capsys.readouterr().out
