@@ -138,6 +138,14 @@ def evaluate(
             )
         if not guidance_scales:
             raise ValueError("`guidance_scales` must name at least one.")
+        for scale in guidance_scales:  # A wrong option is an error now.
+            model.load_sampler(
+                vqvae.level_names[0],
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                guidance_scale=scale,
+            )
     for keep in keep_rates:
         num_candidates(keep)
     if keep_rates and not (with_samples and classifier and num_classes):

@@ -206,6 +206,12 @@ def test_bad_input(home, tmp_path, capsys):
     assert "At least two samples" in fails(
         capsys, arguments(home, *output, "--num-samples", 1)
     )
+    assert "`temperature` must be positive" in fails(
+        capsys, arguments(home, *output, "--temperature", 0)
+    )
+    assert "Guidance needs" in fails(
+        capsys, arguments(home, *output, "--guidance-scale", 1, 2)
+    )
     path = tmp_path / "four.keras"
     make_classifier(4, widths=(4,)).save(path)
     assert "each of 3 classes" in fails(
