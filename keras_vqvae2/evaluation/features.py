@@ -52,7 +52,7 @@ class FeatureExtractor:
                     f"{', '.join(names)}."
                 )
             self._model = keras.Model(
-                model.inputs, [model.get_layer(layer).output, model.output]
+                model.input, [model.get_layer(layer).output, model.output]
             )
 
     @classmethod
@@ -116,7 +116,7 @@ def inception_v3():
     )
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
     features = keras.Model(
-        network.inputs, [network.get_layer("avg_pool").output, network.output]
+        network.input, [network.get_layer("avg_pool").output, network.output]
     )(x)
     return FeatureExtractor(
         keras.Model(images, features), name="keras.applications InceptionV3"
