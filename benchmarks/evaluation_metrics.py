@@ -126,6 +126,7 @@ def main():
             + [f"{peak:.0f}" for peak in memory.values()]
             + [f"{abs(ours - peer) / abs(peer):.1e}"]
         )
+        print(*rows[-1], sep=", ", flush=True)
     _common.print_table(
         [
             "metric",
