@@ -6,7 +6,19 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
-if keras.backend.backend() == "torch":
+# Two devices, for tests of data parallelism. Others use the first one alone.
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
+elif keras.backend.backend() == "jax":
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", 2)
+elif keras.backend.backend() == "torch":
     import torch
 
     # Threads that wait for each other are slower than one, at these sizes.
@@ -17,4 +29,6 @@ if keras.backend.backend() == "torch":
 def fresh_state():
     keras.utils.set_random_seed(0)
     yield
+    if keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")

@@ -34,7 +34,7 @@ def rematerialize(function, layers=(), wanted=True):
         seeds = [generator.next() for generator in generators]
 
         def inner(*tensors):
-            with _given(generators, seeds):
+            with given_seeds(generators, seeds):
                 return function(*tensors)
 
         return keras.remat(inner)(*tensors)
@@ -43,7 +43,8 @@ def rematerialize(function, layers=(), wanted=True):
 
 
 @contextlib.contextmanager
-def _given(generators, seeds):
+def given_seeds(generators, seeds):
+    """Inside, each generator's next seed is the given one, without end."""
     for generator, seed in zip(generators, seeds, strict=True):
         generator.next = lambda ordered=True, seed=seed: seed
     try:

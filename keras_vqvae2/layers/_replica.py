@@ -5,6 +5,9 @@ and PyTorch replicas each see their own part of the batch.
 """
 
 import keras
+from keras import ops
+
+from keras_vqvae2.layers._microbatch import current_microbatch
 
 
 def _tensorflow_context():
@@ -53,3 +56,30 @@ def replica_sum(tensors):
         for tensor in tensors:
             dist.all_reduce(tensor)
     return tensors
+
+
+def uniform_per_image(num_images, num_draws, seed_generator):
+    """Random numbers of which each image has its own, however it is computed.
+
+    Args:
+        num_images: Images of this replica and microbatch.
+        num_draws: Numbers for each.
+        seed_generator: Seeds them; replicas and microbatches have the same.
+
+    Returns:
+        Float32 tensor `(num_images, num_draws)` in [0, 1).
+    """
+    num_replicas, replica_id = replica_count_and_id()
+    microbatch = current_microbatch()
+    num_parts, part = 1, 0
+    if microbatch is not None:
+        num_parts, part = microbatch.count, microbatch.index
+    draws = keras.random.uniform(
+        (num_replicas * num_images * num_parts, num_draws),
+        seed=seed_generator,
+        dtype="float32",
+    )
+    if num_replicas * num_parts == 1:
+        return draws
+    image = replica_id * num_images + ops.arange(num_images)
+    return ops.take(draws, image * num_parts + part, axis=0)

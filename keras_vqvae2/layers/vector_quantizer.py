@@ -1,10 +1,16 @@
+import threading
+import weakref
+
 import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers._microbatch import current_microbatch
 from keras_vqvae2.layers._nearest import nearest_codes
 from keras_vqvae2.layers._replica import replica_count_and_id
 from keras_vqvae2.layers._replica import replica_sum
+
+_of_thread = threading.local()
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -24,9 +30,9 @@ class VectorQuantizer(keras.layers.Layer):
     and the mean runs over vectors and dimensions. The gradient of the output
     passes unchanged to the input (straight-through).
 
-    The first training step fills the codebook with vectors of its batch. From
-    then on, a code that is used less than `dead_code_threshold` times as
-    often as the average code is moved to a vector of the current batch. Both
+    The first training step fills the codebook with vectors of its batch. A
+    code that is used less than `dead_code_threshold` times as often as the
+    average code is moved to a vector of the batch at the end of a step. Both
     happen only in training and while the layer is trainable; `evaluate`,
     `predict` and a frozen layer move nothing. The layer computes in float32
     under every dtype policy, since half precision distances flip codes.
@@ -173,15 +179,25 @@ class VectorQuantizer(keras.layers.Layer):
         vectors = ops.reshape(inputs, (-1, self.embedding_dim))  # (N, D)
         detached = ops.stop_gradient(vectors)
         learning = training and self.trainable
+        microbatch = current_microbatch()
         if learning:
-            self._restart_dead_codes(detached)
+            per_image = ops.shape(vectors)[0] // ops.shape(inputs)[0]
+            candidates = self._draw_candidates(detached, per_image)  # (K, D)
+            if microbatch is None:
+                (candidates,) = replica_sum([candidates])
+                self._fill(candidates)
         codebook = self.codebook
         codes = nearest_codes(detached, ops.stop_gradient(codebook))  # (N,)
         quantized = ops.take(codebook, codes, axis=0)  # (N, D)
         self._add_losses(vectors, quantized)
         quantized = ops.stop_gradient(quantized)
         if learning:
-            self._update(detached, codes)
+            statistics = self._statistics(detached, codes)
+            if microbatch is None:
+                self._update(replica_sum(statistics))
+                self._restart_dead_codes(candidates)
+            else:
+                microbatch.statistics[self.name] = [*statistics, candidates]
         # The difference is zero, but its gradient is not: the value stays
         # exactly the codebook's.
         quantized = quantized + (vectors - detached)
@@ -191,39 +207,80 @@ class VectorQuantizer(keras.layers.Layer):
             ops.reshape(codes, shape[:-1]),
         )
 
+    @property
+    def statistics_shapes(self):
+        """Shapes of the tensors that `learn` takes."""
+        codes = (self.num_embeddings, self.embedding_dim)
+        return [(self.num_embeddings,), codes]
+
+    def learn(self, statistics):
+        """Ends a training step whose batch came in microbatches.
+
+        An empty codebook is filled now, not before the step.
+
+        Args:
+            statistics: What a `Microbatch` collected for this layer, summed
+                over the microbatches.
+        """
+        *statistics, candidates = replica_sum(statistics)
+        self._update(statistics)
+        self._restart_dead_codes(candidates)
+
     def _add_losses(self, vectors, quantized):
         commitment = ops.mean(
             ops.square(vectors - ops.stop_gradient(quantized))
         )
         codebook = ops.mean(ops.square(ops.stop_gradient(vectors) - quantized))
-        self.add_loss(codebook + self.commitment_cost * commitment)
+        self._add_own_loss(codebook + self.commitment_cost * commitment)
 
-    def _restart_dead_codes(self, vectors):
-        counts = ops.convert_to_tensor(self.counts.value)
-        initialized = ops.convert_to_tensor(self.initialized.value)
-        mean_count = ops.mean(counts)
-        dead = ops.logical_or(
-            counts < self.dead_code_threshold * mean_count, initialized < 0.5
+    def _add_own_loss(self, loss):
+        self.add_loss(loss)
+        if not hasattr(_of_thread, "losses"):
+            _of_thread.losses = weakref.WeakKeyDictionary()
+        _of_thread.losses[self] = loss
+
+    @property
+    def last_loss(self):
+        """Loss of the last call, on this replica.
+
+        `losses` has those of all replicas of `tf.distribute` that are in this
+        process: they share the layer, each in a thread of its own.
+        """
+        return _of_thread.losses[self]
+
+    def _fill(self, candidates):
+        """Fills the codebook before its first use."""
+        empty = ops.convert_to_tensor(self.initialized.value) < 0.5
+        self._move_codes(
+            ops.broadcast_to(empty, (self.num_embeddings,)), candidates, 1.0
         )
-        candidates, usable = self._draw_candidates(vectors)
-        dead = ops.logical_and(dead, usable)  # (K,)
+
+    def _restart_dead_codes(self, candidates):
+        counts = ops.convert_to_tensor(self.counts.value)
+        empty = ops.convert_to_tensor(self.initialized.value) < 0.5
+        mean_count = ops.mean(counts)
+        dead = counts < self.dead_code_threshold * mean_count
         # A moved code that nobody uses is dead again when its count has
         # halved, after 69 steps at a decay of 0.99: early in training, when
         # the encoder moves fast, it gets its next chance soon.
-        new_count = mean_count * ops.where(
-            initialized < 0.5, 1.0, 2 * self.dead_code_threshold
-        )
-        self._move_codes(dead, candidates, counts, new_count)
-        # A later batch without a usable vector must not start over.
-        self.initialized.assign(
-            ops.maximum(initialized, ops.cast(ops.any(usable), "float32"))
+        share = ops.where(empty, 1.0, 2 * self.dead_code_threshold)
+        self._move_codes(
+            ops.logical_or(dead, empty), candidates, share * mean_count
         )
 
-    def _draw_candidates(self, vectors):
-        """One vector of the global batch for each code, on every replica."""
-        num_local = ops.shape(vectors)[0]
+    def _draw_candidates(self, vectors, vectors_per_image):
+        """One vector of the whole batch for each code, `(K, D)`.
+
+        The replicas and microbatches draw the same. Each gives the vectors
+        that it has and zeros for the others, so that their sum is all.
+        """
+        num_images = ops.shape(vectors)[0] // vectors_per_image
         num_replicas, replica_id = replica_count_and_id()
-        total = ops.cast(num_local * num_replicas, "float32")
+        microbatch = current_microbatch()
+        num_parts = 1 if microbatch is None else microbatch.count
+        total = ops.cast(
+            ops.shape(vectors)[0] * num_replicas * num_parts, "float32"
+        )
         # One draw from each K-th of the batch, cut between whole vectors, so
         # that no two are the same.
         edges = ops.floor(
@@ -235,40 +292,55 @@ class VectorQuantizer(keras.layers.Layer):
         )
         indices = edges[:-1] + ops.floor(draws * (edges[1:] - edges[:-1]))
         indices = ops.cast(ops.minimum(indices, total - 1), "int32")
-        if num_replicas == 1:
-            candidates = ops.take(vectors, indices, axis=0)
-        else:
-            local = indices - replica_id * num_local
-            mine = ops.logical_and(local >= 0, local < num_local)
-            picked = ops.take(
-                vectors, ops.clip(local, 0, num_local - 1), axis=0
-            )
-            (candidates,) = replica_sum(
-                [ops.where(mine[:, None], picked, ops.zeros_like(picked))]
-            )
-        return candidates, ops.all(ops.isfinite(candidates), axis=-1)
+        if num_replicas * num_parts == 1:
+            return ops.take(vectors, indices, axis=0)
+        # A replica has the images that follow those of the replica before; a
+        # microbatch has every `num_parts`-th of them.
+        image = indices // vectors_per_image
+        image = image - replica_id * (num_images * num_parts)
+        row = image // num_parts * vectors_per_image
+        row = row + indices % vectors_per_image
+        mine = ops.logical_and(image >= 0, image < num_images * num_parts)
+        if microbatch is not None:
+            mine = ops.logical_and(mine, image % num_parts == microbatch.index)
+        last = ops.shape(vectors)[0] - 1
+        picked = ops.take(vectors, ops.clip(row, 0, last), axis=0)
+        return ops.where(mine[:, None], picked, ops.zeros_like(picked))
 
-    def _move_codes(self, dead, candidates, counts, new_count):
+    def _move_codes(self, wanted, candidates, new_count):
+        """Moves the codes `wanted`, `(K,)`, where their candidate is usable."""
+        usable = ops.all(ops.isfinite(candidates), axis=-1)
+        moved = ops.logical_and(wanted, usable)
+        self._set_codes(moved[:, None], candidates, new_count)
+        self.counts.assign(ops.where(moved, new_count, self.counts.value))
+        # A later batch without a usable vector must not start over.
+        initialized = ops.cast(ops.any(usable), "float32")
+        self.initialized.assign(
+            ops.maximum(self.initialized.value, initialized)
+        )
+
+    def _set_codes(self, moved, candidates, new_count):
         self.offsets.assign(
             ops.where(
-                dead[:, None],
+                moved,
                 candidates - ops.stop_gradient(self.embeddings.value),
                 self.offsets.value,
             )
         )
-        self.counts.assign(ops.where(dead, new_count, counts))
 
-    def _update(self, vectors, codes):
-        """Moves the running counts; `vectors` and `codes` are the batch's."""
-        (batch_counts,) = replica_sum([self._count(codes)])
-        self.counts.assign(self._moving_average(self.counts, batch_counts))
-
-    def _count(self, codes):
-        return ops.segment_sum(
+    def _statistics(self, vectors, codes):
+        """What `_update` needs of a batch, as a list of sums over it."""
+        counts = ops.segment_sum(
             ops.ones_like(codes, dtype="float32"),
             codes,
             num_segments=self.num_embeddings,
         )
+        return [counts]
+
+    def _update(self, statistics):
+        """Moves the running counts."""
+        (batch_counts,) = statistics
+        self.counts.assign(self._moving_average(self.counts, batch_counts))
 
     def _moving_average(self, variable, value):
         return self._count_decay * variable + (1 - self._count_decay) * value

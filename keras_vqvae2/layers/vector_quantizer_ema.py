@@ -1,7 +1,6 @@
 import keras
 from keras import ops
 
-from keras_vqvae2.layers._replica import replica_sum
 from keras_vqvae2.layers.vector_quantizer import VectorQuantizer
 
 
@@ -109,22 +108,28 @@ class VectorQuantizerEMA(VectorQuantizer):
         commitment = ops.mean(
             ops.square(vectors - ops.stop_gradient(quantized))
         )
-        self.add_loss(self.commitment_cost * commitment)
+        self._add_own_loss(self.commitment_cost * commitment)
 
-    def _move_codes(self, dead, candidates, counts, new_count):
+    @property
+    def statistics_shapes(self):
+        """Shapes of the tensors that `learn` takes."""
+        codes = (self.num_embeddings, self.embedding_dim)
+        return [(self.num_embeddings,), codes, codes]
+
+    def _set_codes(self, moved, candidates, new_count):
         self.embeddings.assign(
-            ops.where(dead[:, None], candidates, self.embeddings.value)
+            ops.where(moved, candidates, self.embeddings.value)
         )
         self.sums.assign(
-            ops.where(dead[:, None], new_count * candidates, self.sums.value)
+            ops.where(moved, new_count * candidates, self.sums.value)
         )
-        self.counts.assign(ops.where(dead, new_count, counts))
 
-    def _update(self, vectors, codes):
-        batch_sums = ops.segment_sum(
-            vectors, codes, num_segments=self.num_embeddings
-        )
-        batch_counts, batch_sums = replica_sum([self._count(codes), batch_sums])
+    def _statistics(self, vectors, codes):
+        sums = ops.segment_sum(vectors, codes, num_segments=self.num_embeddings)
+        return [*super()._statistics(vectors, codes), sums]
+
+    def _update(self, statistics):
+        batch_counts, batch_sums = statistics
         # One bad batch must not poison the codebook for good.
         finite = ops.all(ops.isfinite(batch_sums))
         counts = ops.where(

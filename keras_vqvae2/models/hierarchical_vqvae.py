@@ -9,6 +9,7 @@ from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
 from keras_vqvae2.layers import VectorQuantizerEMA
+from keras_vqvae2.layers._replica import uniform_per_image
 from keras_vqvae2.layers.encoder import num_halvings
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
@@ -307,9 +308,9 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
 
     def _draw_dropped_levels(self, batch):
         """For each image, how many of the finest levels are left out."""
-        draws = keras.random.uniform((2, batch), seed=self.seed_generator)
-        number = 1 + ops.floor(draws[0] * (self.num_levels - 1))
-        number = ops.where(draws[1] < self.level_dropout, number, 0.0)
+        draws = uniform_per_image(batch, 2, self.seed_generator)
+        number = 1 + ops.floor(draws[:, 0] * (self.num_levels - 1))
+        number = ops.where(draws[:, 1] < self.level_dropout, number, 0.0)
         return ops.cast(number, "int32")  # (B,)
 
     def call(self, images, training=False):
@@ -422,8 +423,8 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         error = (reconstructions - images) / 127.5
         mse = ops.mean(ops.square(error))
         loss = mse
-        for latent_loss in self.losses:
-            loss = loss + latent_loss
+        for quantizer in self.quantizers:
+            loss = loss + quantizer.last_loss
 
         clipped = ops.clip(reconstructions, 0.0, 255.0)
         image_mse = ops.mean(ops.square(clipped - images), axis=(1, 2, 3))

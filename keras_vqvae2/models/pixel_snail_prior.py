@@ -8,6 +8,7 @@ from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.layers._rematerialize import rematerialize
+from keras_vqvae2.layers._replica import uniform_per_image
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import OwnLoss
 
@@ -316,11 +317,11 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
         if self.class_embedding is None:
             return None
         if training and self.class_dropout:
-            draws = keras.random.uniform(
-                ops.shape(labels), seed=self.seed_generator
+            draws = uniform_per_image(
+                ops.shape(labels)[0], 1, self.seed_generator
             )
             labels = ops.where(
-                draws < self.class_dropout, self.num_classes, labels
+                draws[:, 0] < self.class_dropout, self.num_classes, labels
             )
         return self.class_embedding(labels)
 

@@ -1,19 +1,32 @@
 import keras
 
+from keras_vqvae2.arguments import check_integer
+
 
 class OwnLoss:
     """`compile` and `fit` of a model whose loss and metrics are its own."""
 
-    def compile(self, optimizer="adam", **kwargs):
+    gradient_accumulation_steps = 1
+
+    def compile(
+        self, optimizer="adam", gradient_accumulation_steps=1, **kwargs
+    ):
         """Configures training: an optimizer is enough.
 
         Args:
             optimizer: Keras optimizer, or its name.
+            gradient_accumulation_steps: Parts in which a training step goes
+                through its batch, one after the other, in the memory of one
+                part. The step is that of the whole batch, codebooks and
+                metrics included; an empty codebook is filled at the end of
+                the first step instead of before it. The batch of each device
+                must be a multiple of this.
             **kwargs: `jit_compile`, `run_eagerly`, `steps_per_execution`,
                 `auto_scale_loss`, as for `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss or metrics are given: the model has its own.
+            ValueError: If a loss or metrics are given, since the model has its
+                own, or an argument does not fit.
         """
         own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         if given := sorted(own & set(kwargs)):
@@ -21,7 +34,28 @@ class OwnLoss:
                 f"{type(self).__name__} has its own loss and metrics: leave "
                 f"out {', '.join(given)}. `compile(optimizer)` is enough."
             )
+        steps = check_integer(
+            "gradient_accumulation_steps", gradient_accumulation_steps
+        )
+        optimizer = keras.optimizers.get(optimizer)
+        if optimizer.gradient_accumulation_steps:
+            raise ValueError(
+                "The optimizer's own `gradient_accumulation_steps` would move "
+                "the codebooks more often than the other weights. Pass it to "
+                "`compile` instead: compile(optimizer, "
+                f"gradient_accumulation_steps="
+                f"{optimizer.gradient_accumulation_steps})."
+            )
+        self.gradient_accumulation_steps = steps
         super().compile(optimizer=optimizer, **kwargs)
+
+    def get_compile_config(self):
+        """What `compile_from_config` takes."""
+        config = super().get_compile_config()
+        return {
+            **config,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+        }
 
     def compile_from_config(self, config):
         """Compiles as before `save`, for `keras.models.load_model`."""

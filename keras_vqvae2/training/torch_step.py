@@ -1,6 +1,13 @@
 import keras
 import torch
 
+from keras_vqvae2.layers._microbatch import Microbatch
+from keras_vqvae2.layers._rematerialize import given_seeds
+from keras_vqvae2.training._accumulation import quantizers_of
+from keras_vqvae2.training._accumulation import shared_generators
+from keras_vqvae2.training._accumulation import split_batch
+from keras_vqvae2.training._accumulation import take_part
+
 
 class TorchStep:
     """`train_step` and `test_step` of a model on the PyTorch backend.
@@ -9,13 +16,13 @@ class TorchStep:
     """
 
     def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         state = self.non_trainable_weights
         old_state = [variable.value.detach().clone() for variable in state]
-        y_pred = self(x, training=True)
         self.zero_grad()
-        loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-        self.optimizer.scale_loss(loss).backward()
+        if self.gradient_accumulation_steps == 1:
+            self._backward(data)
+        else:
+            self._accumulate(data)
         weights = self.trainable_weights
         gradients = [weight.value.grad for weight in weights]
         finite = all(
@@ -32,6 +39,36 @@ class TorchStep:
                     variable.assign(old)
         self.skipped_steps.update_state(0.0 if finite else 1.0)
         return self.get_metrics_result()
+
+    def _backward(self, data, weight=1.0):
+        """Adds to the gradients; the codebooks learn and metrics count."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x, training=True)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+        (weight * self.optimizer.scale_loss(loss)).backward()
+
+    def _accumulate(self, data):
+        """As `_backward`, with the memory of a part of the batch."""
+        count = self.gradient_accumulation_steps
+        parts = split_batch(data, count)
+        quantizers = quantizers_of(self)
+        generators = shared_generators(self)
+        seeds = [generator.next() for generator in generators]
+        sums = {}
+        for index in range(count):
+            microbatch = Microbatch(index, count)
+            with microbatch.scope(), given_seeds(generators, seeds):
+                self._backward(take_part(parts, index), 1 / count)
+            for name, values in microbatch.statistics.items():
+                values = [value.detach() for value in values]
+                if name in sums:
+                    values = [
+                        a + b for a, b in zip(sums[name], values, strict=True)
+                    ]
+                sums[name] = values
+        with torch.no_grad():
+            for quantizer in quantizers:
+                quantizer.learn(sums[quantizer.name])
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

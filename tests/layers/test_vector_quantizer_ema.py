@@ -97,7 +97,7 @@ def test_restart_resets_the_sum():
     layer.counts.assign([4.0, 4.0, 4.0, 0.1, 4.0, 4.0])
     x = np.full((20, 4), 9, "float32")
     layer(x, training=True)
-    count = 0.99 * 2 * 0.1 * 20.1 / 6 + 0.01 * 20
+    count = 2 * 0.1 * (0.99 * 20.1 + 0.01 * 20) / 6
     np.testing.assert_allclose(
         ops.convert_to_numpy(layer.sums)[3], 4 * [9 * count], rtol=1e-5
     )

@@ -1,0 +1,110 @@
+"""Two replicas of `tf.distribute` equal one on the same global batch."""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+import pytest
+import runs
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip(
+        "tf.distribute needs the tensorflow backend", allow_module_level=True
+    )
+
+import tensorflow as tf
+
+from keras_vqvae2.layers import vector_quantizer
+
+
+@functools.cache
+def mirrored_strategy():
+    # One for all tests: its successors would reuse the keys of its collectives.
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def run(
+    stage,
+    replicas,
+    accumulation=1,
+    thorough=True,
+    check_copies=True,
+    **options,
+):
+    strategy = mirrored_strategy() if replicas > 1 else None
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = runs.make_model(stage, **options)
+        model.compile(
+            keras.optimizers.SGD(0.02, momentum=0.9),
+            gradient_accumulation_steps=accumulation,
+        )
+    results = runs.train(model, stage, thorough=thorough)
+    if strategy and check_copies:
+        for weight in model.weights:
+            copies = strategy.experimental_local_results(weight.value)
+            assert len(copies) == replicas
+            np.testing.assert_array_equal(*copies, weight.path)
+    return results
+
+
+@functools.cache
+def one_replica(stage, **options):
+    return run(stage, 1, **options)
+
+
+@pytest.mark.parametrize("stage", runs.STAGES)
+def test_two_replicas_are_one(stage):
+    one, two = one_replica(stage), run(stage, 2)
+    difference, name = runs.largest_difference(two, one)
+    print(f"{stage}: {len(one)} arrays, {difference:.1e} at {name}")
+    assert difference < 1e-5, name
+    assert stage == "prior" or one["restarts"] > 3
+
+
+@pytest.mark.parametrize("left_out", ["sums", "candidates", "gradients"])
+def test_without_all_reduce_they_are_not(left_out, monkeypatch):
+    """Mutants of the library, which the test above must notice."""
+    if left_out == "gradients":
+        monkeypatch.setattr(
+            keras.optimizers.SGD,
+            "_all_reduce_sum_gradients",
+            lambda self, gradients: [g for g, _ in gradients],
+        )
+    else:
+        reduce = vector_quantizer.replica_sum
+
+        def partly(tensors):
+            kind = "sums" if len(tensors) > 1 else "candidates"
+            return tensors if kind == left_out else reduce(tensors)
+
+        monkeypatch.setattr(vector_quantizer, "replica_sum", partly)
+    expected = one_replica("vqvae", thorough=False)
+    mutant = run("vqvae", 2, thorough=False, check_copies=False)
+    difference, name = runs.largest_difference(mutant, expected)
+    print(f"without {left_out}: {difference:.1e} at {name}")
+    assert difference > 1e-3
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("stage", ["vqvae", "prior"])
+def test_accumulated_steps_are_whole_ones(stage, replicas):
+    """2 parts of 4 equal 8, also as 2 parts of 2 on each of two replicas."""
+    options = {"filled": True} if stage == "vqvae" else {}
+    whole = one_replica(stage, thorough=False, **options)
+    parts = run(stage, replicas, accumulation=2, thorough=False, **options)
+    difference, name = runs.largest_difference(parts, whole)
+    print(f"{stage} on {replicas}: {difference:.1e} at {name}")
+    assert difference < 1e-5, name
+
+
+@pytest.mark.parametrize("stage", ["vqvae", "prior"])
+def test_mixed_bfloat16(stage):
+    options = {"dtype": "mixed_bfloat16", "thorough": False}
+    one, two = one_replica(stage, **options), run(stage, 2, **options)
+    for name, value in two.items():
+        assert np.isfinite(value).all(), name
+        if "counts" not in name and "sums" not in name:
+            np.testing.assert_allclose(
+                value, one[name], rtol=0.2, atol=0.05, err_msg=name
+            )
