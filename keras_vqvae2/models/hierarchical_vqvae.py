@@ -293,14 +293,16 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
             if joined is not None:
                 decoded = self.decoders[level + 1](joined)
                 x = ops.concatenate([decoded, x], axis=-1)
-            quantized, level_codes = self.quantizers[level](
+            quantizer = self.quantizers[level]
+            if dropped is not None:
+                # Before the codebook learns, as every part of the batch sees
+                # it.
+                mean = ops.stop_gradient(quantizer.mean_embedding())
+            quantized, level_codes = quantizer(
                 self.projections[level](x), training=training
             )
             codes.append(level_codes)
             if dropped is not None:
-                mean = ops.stop_gradient(
-                    self.quantizers[level].mean_embedding()
-                )
                 keep = (level >= dropped)[:, None, None, None]  # (B, 1, 1, 1)
                 quantized = ops.where(keep, quantized, mean)
             joined = self._join(level, joined, quantized)

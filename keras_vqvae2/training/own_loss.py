@@ -1,6 +1,8 @@
 import keras
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.training.distribution import check_batch_size
+from keras_vqvae2.training.distribution import worker
 
 
 class OwnLoss:
@@ -64,8 +66,33 @@ class OwnLoss:
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, *args, **kwargs):
-        """As `keras.Model.fit`."""
+        """As `keras.Model.fit`.
+
+        Raises:
+            ValueError: If the devices cannot share a batch evenly.
+        """
+        self._check_batches(x, *args, **kwargs)
         if hasattr(x, "element_spec"):
             # Keras warns of its own default where a tf.data dataset comes in.
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
+
+    def _check_batches(self, x, y=None, batch_size=None, **kwargs):
+        first = keras.tree.flatten(getattr(x, "element_spec", x))[:1]
+        if not first or not getattr(first[0], "shape", None):
+            return
+        if hasattr(x, "element_spec"):
+            if not hasattr(x, "cardinality"):
+                return  # Distributed already.
+            sizes = [first[0].shape[0]]
+            if keras.backend.backend() == "jax":
+                # Each worker has a part of the batch.
+                sizes = [sizes[0] and sizes[0] * worker()[1]]
+        else:
+            batch_size = batch_size or 32
+            sizes = [batch_size, first[0].shape[0] % batch_size]
+            if first[0].shape[0] < batch_size:
+                sizes = sizes[1:]
+        for size in sizes:
+            if size is not None:
+                check_batch_size(size, self.gradient_accumulation_steps)

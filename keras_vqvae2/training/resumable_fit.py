@@ -10,6 +10,8 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.files import to_numpy
 from keras_vqvae2.files import weight_names
+from keras_vqvae2.training.distribution import is_chief
+from keras_vqvae2.training.distribution import worker
 
 _FORMAT = "keras-vqvae2 checkpoint 1"
 
@@ -168,10 +170,11 @@ class _Checkpoint(keras.callbacks.Callback):
             "steps_per_epoch": self.steps_per_epoch,
             "history": self.history,
         }
-        with atomic_path(self.path) as temporary:
-            safetensors.numpy.save_file(
-                arrays, temporary, metadata={"state": json.dumps(state)}
-            )
+        if is_chief():
+            with atomic_path(self.path) as temporary:
+                safetensors.numpy.save_file(
+                    arrays, temporary, metadata={"state": json.dumps(state)}
+                )
         self._saved_at = time.monotonic()
 
     def restore(self):
@@ -235,7 +238,19 @@ class _Checkpoint(keras.callbacks.Callback):
             self._save_if_due()
 
     def _save_if_due(self):
-        if time.monotonic() - self._saved_at >= self.seconds:
+        due = time.monotonic() - self._saved_at >= self.seconds
+        if worker()[1] > 1 and keras.backend.backend() == "tensorflow":
+            # The workers read their metrics together, so at the same step.
+            if self.seconds and self.step % 16:
+                return
+            import tensorflow as tf
+
+            due = float(
+                tf.distribute.get_strategy().reduce(
+                    "SUM", tf.constant([float(due)]), axis=0
+                )
+            )
+        if due:
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):

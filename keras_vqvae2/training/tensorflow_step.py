@@ -1,3 +1,5 @@
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -25,17 +27,15 @@ class TensorFlowStep:
         else:
             gradients = self._accumulated_gradients(data)
         context = tf.distribute.get_replica_context()
+        gradients = _sum_over_replicas(gradients)
         weights = self.trainable_weights
-        bad = tf.add_n(
+        finite = tf.reduce_all(
             [
-                tf.reduce_sum(tf.cast(~tf.math.is_finite(g), tf.float32))
+                tf.reduce_all(tf.math.is_finite(g))
                 for g in gradients
                 if g is not None
             ]
         )
-        if context.num_replicas_in_sync > 1:
-            bad = context.all_reduce("SUM", bad)
-        finite = tf.equal(bad, 0.0)
         self._apply_if(finite, gradients, weights)
         for variable, old in zip(state, old_state, strict=True):
             variable.assign(tf.where(finite, variable.value, old))
@@ -98,31 +98,31 @@ class TensorFlowStep:
 
     def _apply_if(self, finite, gradients, weights):
         optimizer = self.optimizer
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # It skips such steps itself, and lowers its scale.
-            optimizer.apply(gradients, weights)
-            return
+
+        def apply(apply_all):
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                apply_all()  # It skips such steps itself, and lowers its scale.
+            else:
+                tf.cond(finite, apply_all, lambda: None)
+
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
-            tf.cond(
-                finite,
-                lambda: optimizer.apply(gradients, weights),
-                lambda: None,
-            )
+            apply(lambda: optimizer.apply(gradients, weights))
             return
 
         # An optimizer may not be called inside a condition in a replica, only
         # in the context across them.
-        def apply(strategy, finite, gradients):
-            tf.cond(
-                strategy.experimental_local_results(finite)[0],
-                lambda: strategy.extended.call_for_each_replica(
-                    optimizer.apply, args=(gradients, weights)
-                ),
-                lambda: None,
-            )
+        def apply_across(strategy, per_replica_finite, gradients):
+            nonlocal finite
+            finite = strategy.experimental_local_results(per_replica_finite)[0]
+            with _without_sum(optimizer):
+                apply(
+                    lambda: strategy.extended.call_for_each_replica(
+                        optimizer.apply, args=(gradients, weights)
+                    )
+                )
 
-        context.merge_call(apply, args=(finite, gradients))
+        context.merge_call(apply_across, args=(finite, gradients))
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -131,4 +131,48 @@ class TensorFlowStep:
         return self._logs()
 
     def _logs(self):
-        return self.get_metrics_result()
+        logs = self.get_metrics_result()
+        # Keras takes the mean of the workers' logs along an axis.
+        if isinstance(
+            tf.distribute.get_strategy(),
+            tf.distribute.MultiWorkerMirroredStrategy,
+        ):
+            logs = {k: tf.reshape(v, (1,)) for k, v in logs.items()}
+        return logs
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # The models build themselves, metrics included. Keras would call them
+        # with a batch, and cannot where the batch is a dict of several
+        # workers.
+        if self._distribute_strategy is not None and self.optimizer is not None:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+
+def _sum_over_replicas(gradients):
+    """Gradients of the whole batch, as dense tensors or None.
+
+    Keras's optimizers sum them too, but only after they clipped each
+    replica's by itself.
+    """
+    places = [i for i, g in enumerate(gradients) if g is not None]
+    # Those of embeddings are slices, whose norm is not that of their sum.
+    values = [tf.convert_to_tensor(gradients[i]) for i in places]
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1:
+        values = context.all_reduce("SUM", values)
+    summed = [None] * len(gradients)
+    for i, value in zip(places, values, strict=True):
+        summed[i] = value
+    return summed
+
+
+@contextlib.contextmanager
+def _without_sum(optimizer):
+    """Keeps an optimizer from summing the gradients over the replicas."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer._all_reduce_sum_gradients = list
+    try:
+        yield
+    finally:
+        del optimizer._all_reduce_sum_gradients
