@@ -120,7 +120,11 @@ def _parser():
     add_levels(sub, "decode from the first LEVELS maps only")
     sub.add_argument("--model", help="model, if not the one named in the file")
 
-    _add_train(command("train", _train, "Train stage 1 on your own images."))
+    _add_train(
+        command(
+            "train", _distributed(_train), "Train stage 1 on your own images."
+        )
+    )
 
     sub = command(
         "extract-codes", _extract_codes, "Write the codes of a data set."
@@ -150,7 +154,9 @@ def _parser():
 
     _add_train_prior(
         command(
-            "train-prior", _train_prior, "Train the prior of a level's codes."
+            "train-prior",
+            _distributed(_train_prior),
+            "Train the prior of a level's codes.",
         )
     )
 
@@ -247,7 +253,19 @@ def _add_options(sub):
         ("decay-steps", int, 0, "fall of the learning rate at the end"),
         ("seed", int, 0, "order of images, crops and flips"),
         ("clip-norm", float, 1.0, "norm to which the gradient is clipped"),
+        (
+            "gradient-accumulation-steps",
+            _positive,
+            1,
+            "parts of a batch that go one after the other, to save memory",
+        ),
         ("checkpoint-minutes", float, 5.0, "minutes between checkpoints"),
+    )
+    sub.add_argument(
+        "--strategy",
+        choices=("none", "mirrored", "multiworker", "tpu"),
+        default="none",
+        help="devices to train on (default: %(default)s, a single one)",
     )
     sub.add_argument(
         "--dtype",
@@ -585,6 +603,18 @@ def _decode(args):
             )
         save_image(output, images[0, :height, :width])
         print(f"[{i + 1}/{len(paths)}] {path} -> {output}, {width}x{height}")
+
+
+def _distributed(run):
+    """`run` on the devices of `--strategy`."""
+
+    def distributed(args):
+        from keras_vqvae2.training import distribute
+
+        with distribute(args.strategy):
+            run(args)
+
+    return distributed
 
 
 def _train(args):

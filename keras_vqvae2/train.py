@@ -10,6 +10,7 @@ from keras_vqvae2.data import code_dataset
 from keras_vqvae2.data import image_folder_dataset
 from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.data import tfds_dataset
+from keras_vqvae2.data import tfrecord_dataset
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.models import VQVAE2
 from keras_vqvae2.pictures import figure3
@@ -17,6 +18,9 @@ from keras_vqvae2.training import Muon
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
+from keras_vqvae2.training.distribution import is_chief
+from keras_vqvae2.training.distribution import num_replicas
+from keras_vqvae2.training.distribution import worker_dataset
 
 OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
@@ -28,7 +32,8 @@ def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
     """Dataset of a folder of images, or of a TFDS name.
 
     Args:
-        data: Path of a folder, or `tfds:<name>`.
+        data: Path of a folder, `tfds:<name>`, or a file of NVlabs' FFHQ,
+            `ffhq-r10.tfrecords`.
         image_size: Height and width of the crops.
         batch_size: Images in a batch.
         split: Split of a TFDS data set.
@@ -40,6 +45,10 @@ def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
     if str(data).startswith(_TFDS):
         name = str(data)[len(_TFDS) :]
         return tfds_dataset(name, image_size, batch_size, split=split, **kwargs)
+    if str(data).endswith(".tfrecords"):
+        if kwargs.pop("labels", False):
+            raise ValueError(f"There are no labels in {data}.")
+        return tfrecord_dataset(data, image_size, batch_size, **kwargs)
     return image_folder_dataset(data, image_size, batch_size, **kwargs)
 
 
@@ -54,6 +63,8 @@ class TrainingOptions:
         learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
         warmup_steps: Steps of linear rise of the learning rate.
         decay_steps: Steps of linear fall to zero at the end.
+        gradient_accumulation_steps: Parts in which each device goes through
+            its share of a batch, to save memory.
         clip_norm: Norm to which the gradient of all weights is clipped.
         seed: Seeds the order of images, crops and flips.
         steps_per_epoch: Steps between validations and logs.
@@ -69,6 +80,7 @@ class TrainingOptions:
     warmup_steps: int = 100
     decay_steps: int = 0
     clip_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
     seed: int = 0
     steps_per_epoch: int = 500
     checkpoint_minutes: float = 5.0
@@ -127,34 +139,43 @@ def train_vqvae(
         )
 
     def make_dataset(step):
-        return image_dataset(
-            data,
-            image_size,
+        return worker_dataset(
+            lambda shard: image_dataset(
+                data,
+                image_size,
+                options.batch_size,
+                training=True,
+                resize=resize,
+                seed=options.seed,
+                start_step=step,
+                shard=shard,
+            ),
             options.batch_size,
-            training=True,
-            resize=resize,
-            seed=options.seed,
-            start_step=step,
         )
 
     make_dataset(0)  # Bad data is an error before anything is written.
     model = VQVAE2(vqvae)
     validation = make_picture = None
     if validation_data is not None:
-        validation = image_dataset(
-            validation_data,
-            validation_size or image_size,
-            min(options.batch_size, 16),
-            split=validation_split,
-            training=False,
-            resize=resize,
-        )
-        # Unreadable files are left out, so the size is known after a pass;
-        # Keras takes the end of a set of unknown size for a fault.
-        validation = validation.apply(
-            tf.data.experimental.assert_cardinality(sum(1 for _ in validation))
-        )
-        examples = next(iter(validation.take(1))).numpy()[:4]
+
+        def validation_dataset(batch_size, **kwargs):
+            dataset = image_dataset(
+                validation_data,
+                validation_size or image_size,
+                batch_size,
+                split=validation_split,
+                training=False,
+                resize=resize,
+                **kwargs,
+            )
+            # Unreadable files are left out, so the size is known after a
+            # pass; Keras takes the end of a set of unknown size for a fault.
+            return dataset.apply(
+                tf.data.experimental.assert_cardinality(sum(1 for _ in dataset))
+            )
+
+        validation = _validation(validation_dataset, options)
+        examples = next(iter(validation_dataset(4))).numpy()
 
         def make_picture():
             return figure3(model, examples)
@@ -169,7 +190,8 @@ def train_vqvae(
         options,
         make_picture,
     )
-    model.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    if is_chief():
+        model.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
     return model, history
 
 
@@ -207,28 +229,50 @@ def train_prior(
     maps, labels = _prior_data(model, level, prior, codes)
 
     def make_dataset(step):
-        return code_dataset(
-            maps,
-            labels,
+        return worker_dataset(
+            lambda shard: code_dataset(
+                maps,
+                labels,
+                options.batch_size,
+                seed=options.seed,
+                start_step=step,
+                shard=shard,
+            ),
             options.batch_size,
-            seed=options.seed,
-            start_step=step,
         )
 
     make_dataset(0)
     validation = None
     if validation_codes is not None:
-        validation = code_dataset(
-            *_prior_data(model, level, prior, validation_codes),
-            options.batch_size,
-            training=False,
+        arrays = _prior_data(model, level, prior, validation_codes)
+        validation = _validation(
+            lambda batch_size, **kwargs: code_dataset(
+                *arrays, batch_size, training=False, **kwargs
+            ),
+            options,
         )
     arguments = {"codes": str(codes), "level": level}
     history = _train(
         prior, make_dataset, validation, output, arguments, options
     )
-    trained.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    if is_chief():
+        trained.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
     return trained, history
+
+
+def _validation(make_dataset, options):
+    """Validation batches, shared by the devices that there are."""
+    batch_size = min(options.batch_size, 16)
+    replicas = num_replicas()
+    if replicas == 1:
+        return make_dataset(batch_size)
+    batch_size = -(-batch_size // replicas) * replicas
+    return worker_dataset(
+        lambda shard: make_dataset(
+            batch_size, shard=shard, drop_remainder=True
+        ),
+        batch_size,
+    )
 
 
 def _prior_data(model, level, prior, folder):
@@ -305,7 +349,8 @@ def _train(
     model.compile(
         OPTIMIZERS[options.optimizer](
             schedule, global_clipnorm=options.clip_norm
-        )
+        ),
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
     )
     arguments = {
         **arguments,
@@ -315,6 +360,8 @@ def _train(
     }
 
     def write_arguments(logs):
+        if not is_chief():
+            return
         with atomic_path(output / "arguments.json") as temporary:
             temporary.write_text(json.dumps(arguments, indent=2) + "\n")
 
@@ -330,7 +377,7 @@ def _train(
         callbacks=[
             # Once the checkpoint is known to fit.
             keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
-            TrainingLog(output, make_picture),
+            *([TrainingLog(output, make_picture)] if is_chief() else []),
         ],
         verbose=options.verbose,
     )

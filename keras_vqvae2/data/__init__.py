@@ -14,3 +14,6 @@ from keras_vqvae2.data.image_folder import (
 )
 from keras_vqvae2.data.image_folder import list_images as list_images
 from keras_vqvae2.data.tfds_images import tfds_dataset as tfds_dataset
+from keras_vqvae2.data.tfrecord_images import (
+    tfrecord_dataset as tfrecord_dataset,
+)

@@ -13,6 +13,8 @@ from keras_vqvae2.data.image_file import load_image_bytes
 # What makes Pillow turn an image or blend it: EXIF or XMP orientation, and
 # PNG's transparent colour. `\C` is any byte; `.` stops at invalid UTF-8.
 NOT_PLAIN = r"\C*(?i:exif|tiff:orientation|trns)\C*"
+# So many unreadable images in a row are a broken source, not a few bad ones.
+MAX_SUBSTITUTES = 100
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -179,3 +181,98 @@ def with_options(dataset):
     options = tf.data.Options()
     options.deterministic = True
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def indexed_dataset(
+    load,
+    size,
+    what,
+    image_size,
+    batch_size,
+    *,
+    training,
+    seed,
+    start_step,
+    resize,
+    flip,
+    targets,
+    drop_remainder,
+    shard,
+    describe,
+):
+    """Batches of images that can be read in any order.
+
+    Args:
+        load: Function of an index, a scalar tensor, that returns a uint8 image
+            or one without pixels.
+        size: Number of images.
+        what: What they are, for a message.
+        targets: Label of each, or None.
+        describe: Function of an index that returns its name, for a message.
+        image_size, batch_size, training, seed, start_step, resize, flip,
+            drop_remainder, shard: As for `image_folder_dataset`.
+    """
+    leave_gpu_alone()
+    index, count = shard
+    length = size
+    if not training and drop_remainder:
+        if batch_size > size:
+            raise ValueError(
+                f"batch_size={batch_size} with drop_remainder=True leaves "
+                f"nothing of the {size} {what}. Pass a smaller batch_size or "
+                "drop_remainder=False."
+            )
+        # Cut before the images are dealt out: as many batches for each worker.
+        length = size // batch_size * batch_size
+    attempts = min(size, MAX_SUBSTITUTES)
+    seed = tf.constant(seed, tf.int64)
+
+    def train_sample(step_index):
+        epoch, position = step_index // size, step_index % size
+
+        def look_up(attempt):
+            number = tf.random.experimental.index_shuffle(
+                (position + attempt) % size,
+                tf.stack([seed, epoch]),
+                tf.constant(size - 1, tf.int64),
+            )
+            return attempt + 1, number, load(number)
+
+        # The loop's body runs only for a number that holds no image.
+        _, number, image = tf.while_loop(
+            lambda attempt, _, image: (attempt < attempts) & ~is_image(image),
+            lambda attempt, *_: look_up(attempt),
+            look_up(tf.constant(0, tf.int64)),
+        )
+        found = tf.debugging.Assert(
+            is_image(image),
+            [
+                f"No image in {attempts} files in a row; the last was",
+                describe(number),
+            ],
+        )
+        with tf.control_dependencies([found]):
+            image = random_crop(
+                image, image_size, resize, flip, seed, step_index
+            )
+        return with_label(image, number)
+
+    def validation_sample(image, number):
+        return with_label(center_crop(image, image_size, resize), number)
+
+    def with_label(image, number):
+        return image if targets is None else (image, tf.gather(targets, number))
+
+    if training:
+        dataset = tf.data.Dataset.counter(
+            start_step * batch_size + index, step=count
+        ).map(train_sample, tf.data.AUTOTUNE)
+    else:
+        dataset = (
+            tf.data.Dataset.range(index, length, count)
+            .map(lambda number: (load(number), number), tf.data.AUTOTUNE)
+            .filter(lambda image, _: is_image(image))
+            .map(validation_sample, tf.data.AUTOTUNE)
+        )
+    dataset = dataset.batch(batch_size // count, training or drop_remainder)
+    return with_options(dataset)

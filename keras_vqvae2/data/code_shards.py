@@ -161,7 +161,15 @@ def read_code_shards(folder):
 
 
 def code_dataset(
-    codes, labels, batch_size, *, training=True, seed=0, start_step=0
+    codes,
+    labels,
+    batch_size,
+    *,
+    training=True,
+    seed=0,
+    start_step=0,
+    drop_remainder=False,
+    shard=(0, 1),
 ):
     """Batches for a `PixelSNAILPrior`.
 
@@ -177,6 +185,9 @@ def code_dataset(
         training: Whether to shuffle and repeat without end.
         seed: Integer from 0 to 2**63 - 1: the order of the images.
         start_step: The first batch of the training stream.
+        drop_remainder: Whether validation leaves out a last, smaller batch.
+        shard: `(index, count)` gives worker `index` every `count`-th example
+            of each batch, from `index` on; `count` divides `batch_size`.
 
     Returns:
         `tf.data.Dataset` of dicts: `"codes"`, a tuple of int32 tensors
@@ -206,8 +217,15 @@ def code_dataset(
             lambda array: tf.cast(tf.gather(array, images), tf.int32), arrays
         )
 
+    index, count = shard
     if not training:
-        dataset = tf.data.Dataset.range(size).batch(batch_size).map(gather)
+        if drop_remainder:
+            size = size // batch_size * batch_size
+        dataset = (
+            tf.data.Dataset.range(index, size, count)
+            .batch(batch_size // count, drop_remainder)
+            .map(gather)
+        )
         return _pipeline.with_options(dataset)
 
     def shuffled(step):
@@ -217,9 +235,9 @@ def code_dataset(
         )
 
     dataset = (
-        tf.data.Dataset.counter(start_step * batch_size)
+        tf.data.Dataset.counter(start_step * batch_size + index, step=count)
         .map(shuffled)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // count, drop_remainder=True)
         .map(gather)
     )
     return _pipeline.with_options(dataset)

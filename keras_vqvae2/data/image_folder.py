@@ -5,8 +5,6 @@ import numpy as np
 from keras_vqvae2.data._arguments import check_arguments
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-# So many unreadable files in a row are a broken folder, not a few bad files.
-MAX_SUBSTITUTES = 100
 
 
 def list_images(folder):
@@ -157,84 +155,30 @@ def image_folder_dataset(
     )
     paths = list_images(folder)
     targets = _labels(folder, paths, labels) if labels is not False else None
-    index, count = shard
-    if not training and drop_remainder:
-        if batch_size > len(paths):
-            raise ValueError(
-                f"batch_size={batch_size} with drop_remainder=True leaves "
-                f"nothing of the {len(paths)} images in {folder}. Pass a "
-                "smaller batch_size or drop_remainder=False."
-            )
-        # Cut before the images are dealt out: as many batches for each worker.
-        paths = paths[: len(paths) // batch_size * batch_size]
 
     import tensorflow as tf
 
     from keras_vqvae2.data import _pipeline
 
-    _pipeline.leave_gpu_alone()
     decode = _pipeline.Decoder()
-    size = len(paths)
-    attempts = min(size, MAX_SUBSTITUTES)
     # As bytes: names need not be valid UTF-8.
     files = tf.constant([os.fsencode(path) for path in paths])
-    seed = tf.constant(seed, tf.int64)
-
-    def train_sample(step_index):
-        epoch, position = step_index // size, step_index % size
-
-        def look_up(attempt):
-            file = tf.random.experimental.index_shuffle(
-                (position + attempt) % size,
-                tf.stack([seed, epoch]),
-                tf.constant(size - 1, tf.int64),
-            )
-            return attempt + 1, file, decode(files[file])
-
-        # The loop's body runs only for a file that holds no image.
-        _, file, image = tf.while_loop(
-            lambda attempt, _, image: (
-                (attempt < attempts) & ~_pipeline.is_image(image)
-            ),
-            lambda attempt, *_: look_up(attempt),
-            look_up(tf.constant(0, tf.int64)),
-        )
-        found = tf.debugging.Assert(
-            _pipeline.is_image(image),
-            [
-                f"No image in {attempts} files in a row; the last was",
-                files[file],
-            ],
-        )
-        with tf.control_dependencies([found]):
-            image = _pipeline.random_crop(
-                image, image_size, resize, flip, seed, step_index
-            )
-        return with_label(image, file)
-
-    def validation_image(file):
-        return decode(files[file]), file
-
-    def validation_sample(image, file):
-        image = _pipeline.center_crop(image, image_size, resize)
-        return with_label(image, file)
-
-    def with_label(image, file):
-        return image if targets is None else (image, tf.gather(targets, file))
-
-    if training:
-        dataset = tf.data.Dataset.counter(
-            start_step * batch_size + index, step=count
-        ).map(train_sample, tf.data.AUTOTUNE)
-    else:
-        dataset = (
-            tf.data.Dataset.range(index, size, count)
-            .map(validation_image, tf.data.AUTOTUNE)
-            .filter(lambda image, _: _pipeline.is_image(image))
-            .map(validation_sample, tf.data.AUTOTUNE)
-        )
-    dataset = dataset.batch(batch_size // count, training or drop_remainder)
-    return _pipeline.with_options(dataset)
+    return _pipeline.indexed_dataset(
+        lambda file: decode(files[file]),
+        len(paths),
+        f"images in {folder}",
+        image_size,
+        batch_size,
+        training=training,
+        seed=seed,
+        start_step=start_step,
+        resize=resize,
+        flip=flip,
+        targets=targets,
+        drop_remainder=drop_remainder,
+        shard=shard,
+        describe=lambda file: files[file],
+    )
 
 
 def _check_folder(folder):

@@ -1,0 +1,156 @@
+"""All of VQ-VAE-2 in one call: images to codes to priors to new images."""
+
+import dataclasses
+import pathlib
+import time
+
+import numpy as np
+
+from keras_vqvae2.config import level_names
+from keras_vqvae2.extract import extract_codes
+from keras_vqvae2.hub import from_pretrained
+from keras_vqvae2.models import HierarchicalVQVAE
+from keras_vqvae2.models import PixelSNAILPrior
+from keras_vqvae2.pictures import save_image
+from keras_vqvae2.pictures import tile
+from keras_vqvae2.train import train_prior
+from keras_vqvae2.train import train_vqvae
+from keras_vqvae2.training.distribution import is_chief
+
+
+def train_two_stages(
+    data,
+    output,
+    *,
+    vqvae,
+    priors,
+    image_size,
+    vqvae_options,
+    prior_options,
+    validation_data=None,
+    resize=None,
+    labels=False,
+    mirrored=True,
+    extract_batch_size=16,
+    dtype=None,
+    num_samples=16,
+    generate_options=None,
+):
+    """Trains both stages (algorithms 1 and 2) and makes new images.
+
+    `output` gets a folder for stage 1 (`vqvae/`), for the codes (`codes/`)
+    and for each prior (`top/`, ...), each as `train_vqvae`, `extract_codes`
+    and `train_prior` write it, and `samples.png`. What is finished is kept,
+    what was under way goes on: after a kill, call it again. Inside
+    `keras_vqvae2.training.distribute` it trains on all devices; the workers
+    share `output`.
+
+    Args:
+        data: Folder of images, `tfds:<name>`, or a file of NVlabs' FFHQ.
+        output: Folder for the results.
+        vqvae: Arguments of `HierarchicalVQVAE`.
+        priors: Arguments of `PixelSNAILPrior` by level name, coarse to fine;
+            `sizes` and `num_embeddings` are those of the codes.
+        image_size: Height and width of the images.
+        vqvae_options: `TrainingOptions` of stage 1.
+        prior_options: `TrainingOptions` by level name.
+        validation_data: As `data`, for stage 1, or None.
+        resize: Shorter side that images are resized to before cropping.
+        labels: Whether the priors are conditional on the class.
+        mirrored: Whether the priors see each image mirrored too.
+        extract_batch_size: Images at a time when codes are extracted.
+        dtype: Dtype policy of the models, or None for Keras's default.
+        num_samples: Number of new images.
+        generate_options: Further arguments of `VQVAE2.generate`, or None.
+
+    Returns:
+        `VQVAE2` with its priors.
+
+    Raises:
+        ValueError: If an argument does not fit.
+    """
+    output = pathlib.Path(output)
+    names = level_names(len(vqvae["strides"]))
+    if tuple(priors) != names or set(prior_options) != set(names):
+        raise ValueError(
+            f"`priors` and `prior_options` must be for the levels "
+            f"{', '.join(names)}. Received: {', '.join(priors)} and "
+            f"{', '.join(prior_options)}"
+        )
+    stage1 = output / "vqvae"
+    if not _finished(stage1):
+        train_vqvae(
+            HierarchicalVQVAE(**vqvae, dtype=dtype),
+            data,
+            stage1,
+            validation_data=validation_data,
+            image_size=image_size,
+            resize=resize,
+            options=_resumed(vqvae_options, stage1),
+        )
+    _wait_for(_model_file(stage1))
+    model = from_pretrained(stage1 / "model")
+
+    codes = output / "codes"
+    if is_chief() and not (codes / "index.json").exists():
+        extract_codes(
+            model,
+            data,
+            codes,
+            image_size=image_size,
+            labels=labels,
+            resize=resize,
+            mirrored=mirrored,
+            batch_size=extract_batch_size,
+        )
+    _wait_for(codes / "index.json")
+    sizes = model.vqvae.code_shapes(image_size, image_size)
+    for level, name in enumerate(names):
+        folder = output / name
+        if not _finished(folder):
+            arguments = {
+                **priors[name],
+                "sizes": sizes[: level + 1],
+                "num_embeddings": model.vqvae.num_embeddings,
+            }
+            train_prior(
+                model,
+                name,
+                PixelSNAILPrior(**arguments, dtype=dtype),
+                codes,
+                folder,
+                options=_resumed(prior_options[name], folder),
+            )
+        _wait_for(_model_file(folder))
+        model = from_pretrained(folder / "model")
+
+    if is_chief() and num_samples:
+        num_classes = priors[names[0]].get("num_classes")
+        images = model.generate(
+            num_samples,
+            np.arange(num_samples) % num_classes if num_classes else None,
+            **(generate_options or {}),
+        )
+        side = max(round(num_samples**0.5), 1)
+        rows = [images[i : i + side] for i in range(0, num_samples, side)]
+        save_image(output / "samples.png", tile(rows))
+    return model
+
+
+def _model_file(folder):
+    return folder / "model" / "config.json"
+
+
+def _finished(folder):
+    return _model_file(folder).exists()
+
+
+def _resumed(options, folder):
+    resume = (folder / "checkpoint.safetensors").exists()
+    return dataclasses.replace(options, resume=resume)
+
+
+def _wait_for(path):
+    """Until the chief has written a file, on the others."""
+    while not path.exists():
+        time.sleep(1)

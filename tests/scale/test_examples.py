@@ -1,0 +1,107 @@
+"""The scripts for ImageNet and FFHQ, on pictures of our own making."""
+
+import pathlib
+import runpy
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vqvae2
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+BACKEND = keras.backend.backend()
+
+
+def picture(seed, side):
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), "uint8")
+    return Image.fromarray(coarse).resize((side, side), Image.BICUBIC)
+
+
+def class_folders(folder):
+    for i in range(5):
+        path = folder / f"class-{i % 2}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i, 80).save(path)
+    return folder
+
+
+def ffhq_folders(folder):
+    """PNG files in folders by thousands, as distributed."""
+    for i in (0, 999, 1000, 1001):
+        path = folder / f"{i // 1000 * 1000:05}" / f"{i:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i, 1024).save(path)
+    return folder
+
+
+def ffhq_records(folder):
+    import tensorflow as tf
+
+    folder.mkdir()
+    path = folder / "ffhq-r10.tfrecords"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for i in range(4):
+            pixels = np.moveaxis(np.asarray(picture(i, 1024)), -1, 0)
+            example = tf.train.Example()
+            feature = example.features.feature
+            feature["shape"].int64_list.value.extend(pixels.shape)
+            feature["data"].bytes_list.value.append(pixels.tobytes())
+            writer.write(example.SerializeToString())
+    return path
+
+
+def run_example(name, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("name", "make_data"),
+    [
+        ("train_imagenet256.py", class_folders),
+        ("train_ffhq1024.py", ffhq_folders),
+        ("train_ffhq1024.py", ffhq_records),
+    ],
+)
+def test_smoke(name, make_data, tmp_path, monkeypatch, capsys):
+    # One of them on two devices, one of them in parts.
+    strategy, parts = "none", 1
+    if make_data is class_folders and BACKEND != "torch":
+        strategy = "mirrored"
+    if make_data is ffhq_folders:
+        parts = 2
+    arguments = ["--data", make_data(tmp_path / "data"), "--smoke"]
+    arguments += ["--output", tmp_path / "run", "--strategy", strategy]
+    arguments += ["--accumulate", parts, "--rematerialize"]
+    run_example(name, monkeypatch, *arguments)
+    assert f"{1 + (strategy == 'mirrored')} devices" in capsys.readouterr().out
+    model = keras_vqvae2.from_pretrained(tmp_path / "run" / "bottom" / "model")
+    assert tuple(model.priors) == model.vqvae.level_names
+    samples = np.asarray(Image.open(tmp_path / "run" / "samples.png"))
+    assert samples.std() > 0
+    assert list((tmp_path / "run" / "vqvae" / "tensorboard").iterdir())
+    for level in ("vqvae", *model.vqvae.level_names):
+        history = (tmp_path / "run" / level / "history.csv").read_text()
+        assert len(history.splitlines()) == 3
+
+    # Run again, it keeps what is finished.
+    files = [p for p in (tmp_path / "run").rglob("*.safetensors")]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    run_example(name, monkeypatch, *arguments)
+    assert before == {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_tables():
+    """Steps and batches of the scripts are those of the paper."""
+    paper = {
+        "train_imagenet256.py": [2_207_444, 1_600_000, 754_000],
+        "train_ffhq1024.py": [304_741, 237_000, 57_400, 270_000],
+    }
+    for name, steps in paper.items():
+        text = (EXAMPLES / name).read_text()
+        for number in steps:
+            assert f"{number:_}" in text
