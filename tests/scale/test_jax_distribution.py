@@ -18,13 +18,13 @@ if keras.backend.backend() != "jax":
 import jax
 
 
-def run(stage, accumulation=1, **options):
+def run(stage, accumulation=1, thorough=True, **options):
     model = runs.make_model(stage, **options)
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1),
         gradient_accumulation_steps=accumulation,
     )
-    results = runs.train(model, stage)
+    results = runs.train(model, stage, thorough=thorough)
     return model, results
 
 
@@ -59,15 +59,15 @@ def test_data_parallel(stage):
 
 
 @pytest.mark.parametrize("stage", ["vqvae", "prior"])
-@pytest.mark.parametrize("num_devices", [1, 2])
-def test_accumulated_steps_are_whole_ones(stage, num_devices):
+def test_accumulated_steps_are_whole_ones(stage):
     options = {"filled": True} if stage == "vqvae" else {}
-    expected = one_device(stage, **options)
-    if num_devices > 1:
-        keras.distribution.set_distribution(
-            keras.distribution.DataParallel(devices=devices())
-        )
-    assert_same(run(stage, accumulation=2, **options)[1], expected)
+    expected = one_device(stage, thorough=False, **options)
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(devices=devices())
+    )
+    assert_same(
+        run(stage, accumulation=2, thorough=False, **options)[1], expected
+    )
 
 
 def mesh(batch, model):
