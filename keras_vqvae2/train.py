@@ -20,6 +20,7 @@ from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
 from keras_vqvae2.training.distribution import is_chief
 from keras_vqvae2.training.distribution import num_replicas
+from keras_vqvae2.training.distribution import on_chief
 from keras_vqvae2.training.distribution import worker_dataset
 
 OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
@@ -190,8 +191,8 @@ def train_vqvae(
         options,
         make_picture,
     )
-    if is_chief():
-        model.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    folder = pathlib.Path(output) / "model"
+    on_chief(lambda: model.save_pretrained(folder, overwrite=True))
     return model, history
 
 
@@ -255,8 +256,8 @@ def train_prior(
     history = _train(
         prior, make_dataset, validation, output, arguments, options
     )
-    if is_chief():
-        trained.save_pretrained(pathlib.Path(output) / "model", overwrite=True)
+    folder = pathlib.Path(output) / "model"
+    on_chief(lambda: trained.save_pretrained(folder, overwrite=True))
     return trained, history
 
 

@@ -15,7 +15,7 @@ from keras_vqvae2.pictures import save_image
 from keras_vqvae2.pictures import tile
 from keras_vqvae2.train import train_prior
 from keras_vqvae2.train import train_vqvae
-from keras_vqvae2.training.distribution import is_chief
+from keras_vqvae2.training.distribution import on_chief
 
 
 def train_two_stages(
@@ -92,9 +92,10 @@ def train_two_stages(
     model = from_pretrained(stage1 / "model")
 
     codes = output / "codes"
-    if is_chief() and not (codes / "index.json").exists():
+
+    def extract():
         extract_codes(
-            model,
+            from_pretrained(stage1 / "model"),
             data,
             codes,
             image_size=image_size,
@@ -103,6 +104,9 @@ def train_two_stages(
             mirrored=mirrored,
             batch_size=extract_batch_size,
         )
+
+    if not (codes / "index.json").exists():
+        on_chief(extract)
     _wait_for(codes / "index.json")
     sizes = model.vqvae.code_shapes(image_size, image_size)
     for level, name in enumerate(names):
@@ -124,9 +128,9 @@ def train_two_stages(
         _wait_for(_model_file(folder))
         model = from_pretrained(folder / "model")
 
-    if is_chief() and num_samples:
+    def generate():
         num_classes = priors[names[0]].get("num_classes")
-        images = model.generate(
+        images = from_pretrained(folder / "model").generate(
             num_samples,
             np.arange(num_samples) % num_classes if num_classes else None,
             **(generate_options or {}),
@@ -134,6 +138,9 @@ def train_two_stages(
         side = max(round(num_samples**0.5), 1)
         rows = [images[i : i + side] for i in range(0, num_samples, side)]
         save_image(output / "samples.png", tile(rows))
+
+    if num_samples:
+        on_chief(generate)
     return model
 
 

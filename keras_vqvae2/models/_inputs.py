@@ -106,6 +106,8 @@ def check_training_images(x, model):
     range; a dataset by its first batch. Others are left to the first step.
     """
     if hasattr(x, "element_spec"):  # tf.data.Dataset
+        if not hasattr(x, "take"):
+            return  # Of `tf.distribute`, for several workers.
         spec = x.element_spec
         spec = spec[0] if isinstance(spec, tuple) else spec
         if not hasattr(spec, "shape"):

@@ -1,5 +1,6 @@
 """Training on several devices and workers, by one name for each backend."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -155,6 +156,21 @@ def is_chief():
     return worker()[0] == 0
 
 
+def on_chief(function):
+    """Runs a function without arguments on the chief alone.
+
+    With several workers it runs in a thread, where there is no strategy:
+    variables that it makes are the chief's own, which the others do not wait
+    for.
+    """
+    index, count = worker()
+    if count == 1:
+        function()
+    elif index == 0:
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            executor.submit(function).result()
+
+
 def num_replicas():
     """Number of devices that share a batch."""
     if keras.backend.backend() == "tensorflow":
@@ -192,8 +208,17 @@ def worker_dataset(make_dataset, batch_size):
 
     def make(context):
         shard = (context.input_pipeline_id, context.num_input_pipelines)
+        dataset = make_dataset(shard)
         per_replica = context.get_per_replica_batch_size(batch_size)
-        return make_dataset(shard).rebatch(per_replica, drop_remainder=True)
+        if per_replica * count == batch_size:
+            return dataset
+        # The shape stays static: XLA needs it.
+        return dataset.rebatch(per_replica, drop_remainder=True).map(
+            lambda *batch: tf.nest.map_structure(
+                lambda x: tf.ensure_shape(x, (per_replica, *x.shape[1:])),
+                batch[0] if len(batch) == 1 else batch,
+            )
+        )
 
     return strategy.distribute_datasets_from_function(make)
 

@@ -82,8 +82,8 @@ class OwnLoss:
         if not first or not getattr(first[0], "shape", None):
             return
         if hasattr(x, "element_spec"):
-            if not hasattr(x, "cardinality"):
-                return  # Distributed already.
+            if not hasattr(x, "take"):
+                return  # Of `tf.distribute`, for several workers.
             sizes = [first[0].shape[0]]
             if keras.backend.backend() == "jax":
                 # Each worker has a part of the batch.
