@@ -142,7 +142,7 @@ PRESETS = {
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",
         vqvae={"strides": (8, 2, 2), **_PAPER_SIZES},
         published=False,
-        training_script="examples/train_vqvae.py",
+        training_script="examples/train_ffhq1024.py",
         priors=_FFHQ_PRIORS,
     ),
 }

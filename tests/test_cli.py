@@ -60,7 +60,7 @@ def test_list_names_every_preset(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert "vqvae2-imagenet256" in out
-    assert "no weights yet, train with examples/train_vqvae.py" in out
+    assert "no weights yet, train with examples/train_ffhq1024.py" in out
 
 
 def test_info(capsys, model_folder):
@@ -146,7 +146,7 @@ def test_bad_input(capsys, model_folder, photos, tmp_path):
     assert "text.png" in _fails(capsys, "reconstruct", text, "-o", out, *model)
     error = _fails(capsys, "info", "vqvae2-imagenet257")
     assert "Did you mean 'vqvae2-imagenet256'" in error
-    assert "examples/train_vqvae.py" in _fails(
+    assert "examples/train_ffhq1024.py" in _fails(
         capsys, "info", "vqvae2-ffhq1024"
     )
     error = _fails(capsys, "decode", text, "-o", out)

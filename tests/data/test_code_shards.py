@@ -154,3 +154,23 @@ def test_validation_batches():
     np.testing.assert_array_equal(
         np.concatenate([batch["codes"][0] for batch in batches]), TOP
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_workers_share_each_batch(training):
+    def stream(**kwargs):
+        dataset = code_dataset(
+            (TOP, BOTTOM),
+            LABELS,
+            4,
+            training=training,
+            drop_remainder=True,
+            **kwargs,
+        )
+        batches = [x["codes"][1].numpy() for x in dataset.take(5)]
+        return np.stack(batches)
+
+    whole = stream()
+    parts = [stream(shard=(i, 2)) for i in range(2)]
+    merged = np.stack(parts, axis=2).reshape(whole.shape)
+    np.testing.assert_array_equal(merged, whole)

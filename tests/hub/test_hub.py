@@ -511,7 +511,7 @@ def test_unknown_names_list_presets_and_the_closest(weights):
 def test_unpublished_presets_say_how_to_train(hub, weights):
     with pytest.raises(FileNotFoundError, match="Nobody has published") as e:
         keras_vqvae2.from_pretrained(FFHQ)
-    assert "examples/train_vqvae.py" in str(e.value)
+    assert "examples/train_ffhq1024.py" in str(e.value)
     assert "from_preset_config" in str(e.value)
     assert hub.requests == []
 
@@ -598,7 +598,7 @@ def test_list_presets(model, weights):
         weights / IMAGENET / "model.safetensors"
     )
     assert unpublished.source == "unpublished"
-    assert unpublished.location == "examples/train_vqvae.py"
+    assert unpublished.location == "examples/train_ffhq1024.py"
     (weights / IMAGENET / "model.safetensors").unlink()
     on_hub = hub_module.list_presets()[0]
     assert on_hub.source == "hub"
