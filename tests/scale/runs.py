@@ -6,6 +6,7 @@ import numpy as np
 import keras_vqvae2
 from keras_vqvae2.files import to_numpy
 from keras_vqvae2.files import weight_names
+from keras_vqvae2.training.distribution import worker
 
 BATCH = 8
 STAGES = ("vqvae", "vqvae_by_gradient", "prior")
@@ -70,9 +71,15 @@ def dataset(stage, **kwargs):
     import tensorflow as tf
 
     arrays = examples(stage, **kwargs)
-    return tf.data.Dataset.from_tensor_slices(arrays).batch(
+    data = tf.data.Dataset.from_tensor_slices(arrays).batch(
         BATCH, drop_remainder=True
     )
+    index, count = worker()
+    if keras.backend.backend() == "jax" and count > 1:
+        # A contiguous part of each batch, as tf.distribute gives it.
+        data = data.rebatch(BATCH // count, drop_remainder=True)
+        data = data.shard(count, index)
+    return data
 
 
 class CountRestarts(keras.callbacks.Callback):
@@ -125,6 +132,8 @@ def evaluate(model, stage):
         data, verbose=0, return_dict=True
     ).items():
         results[f"evaluate/{name}"] = value
+    if keras.backend.backend() == "jax" and worker()[1] > 1:
+        return results  # Keras's `predict` wants all outputs in one process.
     outputs = keras.tree.flatten(model.predict(data, verbose=0))
     for i, value in enumerate(outputs):
         results[f"predict/{i}"] = value

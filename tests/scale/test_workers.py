@@ -98,9 +98,9 @@ def assert_same(results, expected):
 def test_two_workers_are_one(stage, tmp_path):
     model = runs.make_model(stage)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1))
-    # What Keras does not offer across JAX processes is left out there.
-    thorough = BACKEND == "tensorflow"
-    expected = runs.train(model, stage, thorough=thorough)
+    expected = runs.train(model, stage)
+    if BACKEND == "jax":  # `runs.evaluate` says why.
+        expected = {k: v for k, v in expected.items() if "predict" not in k}
     assert_same(finish(tmp_path, start(tmp_path, stage)), expected)
 
 

@@ -20,7 +20,6 @@ import runs
 from keras_vqvae2.training import distribute
 from keras_vqvae2.training import resumable_fit
 from keras_vqvae2.training.distribution import is_chief
-from keras_vqvae2.training.distribution import worker
 
 
 class KillAt(keras.callbacks.Callback):
@@ -44,10 +43,6 @@ def main():
             keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1)
         )
         data = runs.dataset(stage)
-        if keras.backend.backend() == "jax":
-            # A contiguous half of each batch, as tf.distribute gives it.
-            index, count = worker()
-            data = data.rebatch(runs.BATCH // count).shard(count, index)
         if kill_at:
             history = resumable_fit(
                 model,
@@ -63,7 +58,7 @@ def main():
             for name, values in history.items():
                 results[f"history/{name}"] = np.asarray(values)
         else:
-            results = runs.train(model, stage, thorough=strategy != "none")
+            results = runs.train(model, stage)
         if is_chief():
             np.savez(folder / "results.npz", **results)
 
