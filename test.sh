@@ -31,5 +31,6 @@ done
 for backend in "${backends[@]}"; do
     echo "== Keras backend: $backend"
     KERAS_BACKEND="$backend" TF_CPP_MIN_LOG_LEVEL=2 \
-        .venv/bin/python -m pytest -q -p no:cacheprovider
+        .venv/bin/python -m pytest -q -p no:cacheprovider \
+        --numprocesses auto --maxprocesses 4 --dist loadfile
 done

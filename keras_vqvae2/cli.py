@@ -179,7 +179,9 @@ def _parser():
     )
     sub.add_argument("--grid", help="also save all of them as one picture")
     sub.add_argument(
-        "--classifier", help=".keras file that judges candidates, see --keep"
+        "--classifier",
+        help=".keras file that judges candidates, see --keep; or "
+        "cifar10-classifier, which comes with the package",
     )
     _add_numbers(
         sub,
@@ -389,7 +391,9 @@ def _add_evaluate(sub):
         "--num-images", type=_positive, help="test and training images at most"
     )
     sub.add_argument(
-        "--classifier", help=".keras file of a classifier of the classes"
+        "--classifier",
+        help=".keras file of a classifier of the classes, or "
+        "cifar10-classifier, which comes with the package",
     )
     sub.add_argument(
         "--features",

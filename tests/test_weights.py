@@ -10,6 +10,7 @@ import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2.cli import _sample_photograph
 from keras_vqvae2.data import load_image
+from keras_vqvae2.evaluation import load_classifier
 from keras_vqvae2.models.vqvae2 import psnr
 from keras_vqvae2.presets import PRESETS
 
@@ -115,3 +116,13 @@ def test_generates_offline(no_network):
         {"codes": (top,), "labels": np.array([3, 3, 5])}, return_dict=True
     )
     assert scores["loss"] < np.log(512) - 1
+
+
+def test_classifier_chooses_offline(no_network):
+    model = keras_vqvae2.from_pretrained(CIFAR10)
+    classifier = load_classifier("cifar10-classifier", num_classes=10)
+    top = np.random.default_rng(0).integers(0, 512, (2, 8, 8))
+    images = model.generate(
+        labels=[8, 0], codes=[top], classifier=classifier, keep=0.5
+    )
+    assert images.shape == (2, 32, 32, 3)

@@ -6,9 +6,12 @@ import keras
 import numpy as np
 
 from keras_vqvae2.evaluation._checks import check_images
+from keras_vqvae2.hub import weights_folder
 from keras_vqvae2.rejection import class_probabilities
 from keras_vqvae2.training import Muon
 from keras_vqvae2.training import WarmupStableDecay
+
+BUNDLED = "cifar10-classifier"
 
 # Three halvings must leave a pixel.
 _LEAST_SIZE = 9
@@ -121,7 +124,9 @@ def load_classifier(path, num_classes=None):
     Load files of your own all the same.
 
     Args:
-        path: Path of a `.keras` file.
+        path: Path of a `.keras` file, or `"cifar10-classifier"`: that one
+            comes with the package, for the ten classes of CIFAR-10 in the
+            order of their names.
         num_classes: Number of classes that there must be, or None.
 
     Returns:
@@ -132,10 +137,14 @@ def load_classifier(path, num_classes=None):
         ValueError: If it is no `.keras` file, cannot be loaded so, or has
             another number of classes.
     """
+    bundled = weights_folder()
+    if path == BUNDLED and bundled is not None:
+        path = bundled / BUNDLED / "classifier.keras"
     path = pathlib.Path(path)
     if path.suffix != ".keras":
         raise ValueError(
-            f"A classifier must be a .keras file. Received: {path}"
+            f"A classifier must be a .keras file, or {BUNDLED!r}. Received: "
+            f"{path}"
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no classifier {path}.")
