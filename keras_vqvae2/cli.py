@@ -197,9 +197,9 @@ def _parser():
         ("batch-size", _positive, 16, "images at a time"),
     )
 
-    _add_evaluate(
-        command("evaluate", _evaluate, "Measure a model, figure by figure.")
-    )
+    sub = command("evaluate", _evaluate, "Measure a model, figure by figure.")
+    add_model(sub)
+    _add_evaluate(sub)
 
     sub = command("push", _push, "Publish all of weights/ on the Hub.")
     sub.add_argument("--owner", help="owner of the repositories")
@@ -350,11 +350,6 @@ def _add_train_prior(sub):
 
 
 def _add_evaluate(sub):
-    sub.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help="preset, folder, or Hub repository (default: %(default)s)",
-    )
     sub.add_argument(
         "--test-data",
         required=True,
@@ -771,14 +766,7 @@ def _generate(args):
     from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.pictures import save_image
     from keras_vqvae2.pictures import tile
-
-    def progress(level, share, seconds):
-        print(
-            f"\r{level}: {share:4.0%}, {seconds:.0f} s left ",
-            end="" if share < 1 else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+    from keras_vqvae2.sampling import print_progress
 
     classifier = None
     if args.classifier:
@@ -795,7 +783,7 @@ def _generate(args):
         guidance_scale=args.guidance_scale,
         seed=args.seed,
         batch_size=args.batch_size,
-        progress=progress,
+        progress=print_progress,
         classifier=classifier,
         keep=args.keep,
     )

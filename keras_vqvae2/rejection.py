@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_vqvae2.sampling import count_images
 from keras_vqvae2.sampling import generate_codes
 
 # Candidate j of image k is drawn as image k + j * 2**32, so that candidate 0
@@ -127,12 +128,7 @@ def generate_candidates(
         )
     labels = np.asarray(labels)
     given = [np.asarray(level) for level in options.pop("codes", ())]
-    lengths = {len(labels), *map(len, given)} | {num_images} - {None}
-    if len(lengths) != 1:
-        raise ValueError(
-            "`num_images`, `labels` and `codes` must say one number of "
-            f"images. They say: {sorted(lengths)}"
-        )
+    count_images(num_images, labels, given)
     names = model.vqvae.level_names
     if len(given) >= len(names):
         raise ValueError(

@@ -8,6 +8,7 @@ each attention layer against keys and values that are kept.
 """
 
 import math
+import sys
 import time
 
 import numpy as np
@@ -137,21 +138,7 @@ def generate_codes(
                 "`labels` must be a list of integers, one for each image. "
                 f"Received: {labels!r}"
             )
-    given = {
-        len(x)
-        for x in (
-            labels,
-            *codes,
-            None if num_images is None else range(num_images),
-        )
-        if x is not None
-    }
-    if len(given) != 1:
-        raise ValueError(
-            "`num_images`, `labels` and `codes` must say one number of "
-            f"images. They say: {sorted(given) or 'none'}"
-        )
-    (number,) = given
+    number = count_images(num_images, labels, codes)
     check_integer("num_images", number)
     check_integer("batch_size", batch_size)
     check_integer("seed", seed, minimum=0)
@@ -189,6 +176,32 @@ def generate_codes(
         drawn = np.concatenate(parts)
         codes = [*(x[: len(drawn)] for x in codes), drawn]
     return tuple(codes)
+
+
+def count_images(num_images, labels, codes):
+    """The number of images that arguments of `VQVAE2.generate` name.
+
+    Raises:
+        ValueError: If they do not name one number.
+    """
+    images = None if num_images is None else range(num_images)
+    given = {len(x) for x in (images, labels, *codes) if x is not None}
+    if len(given) != 1:
+        raise ValueError(
+            "`num_images`, `labels` and `codes` must say one number of "
+            f"images. They say: {sorted(given) or 'none'}"
+        )
+    return given.pop()
+
+
+def print_progress(level, share, seconds):
+    """A `progress` of `VQVAE2.generate`: a line on stderr for each level."""
+    print(
+        f"\r{level}: {share:4.0%}, {seconds:.0f} s left ",
+        end="" if share < 1 else "\n",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _report(progress, name):

@@ -25,6 +25,7 @@ from keras_vqvae2.pictures import tile
 from keras_vqvae2.rejection import class_probabilities
 from keras_vqvae2.rejection import generate_candidates
 from keras_vqvae2.rejection import num_candidates
+from keras_vqvae2.sampling import print_progress
 from keras_vqvae2.train import image_dataset
 
 _NUM_EXAMPLES = 6
@@ -238,7 +239,7 @@ def evaluate(
         "top_p": top_p,
         "seed": seed,
         "batch_size": batch_size,
-        "progress": _progress if verbose else None,
+        "progress": print_progress if verbose else None,
     }
 
     def judge(samples):
@@ -588,12 +589,3 @@ def _reporter(verbose):
             print(f"[{seconds:.0f} s] {text}", file=sys.stderr, flush=True)
 
     return say
-
-
-def _progress(level, share, seconds):
-    print(
-        f"\r{level}: {share:4.0%}, {seconds:.0f} s left ",
-        end="" if share < 1 else "\n",
-        file=sys.stderr,
-        flush=True,
-    )
