@@ -497,18 +497,16 @@ class CachedSampler:
             if i:
                 x = ops.concatenate([x, vertical], axis=1)
                 new_rows.append(x[:, 1:])
-            added = block.conditioning(class_vector, condition)
             x = ops.pad(x, [[0, 0], [0, 0], [half, half], [0, 0]])
-            x = block.vertical_projection(
-                block.gate(
-                    *ops.split(block.vertical_conv(x) + added[0], 2, axis=-1)
-                )
+            x = block.conditioned(
+                block.vertical_conv(x), class_vector, condition, 0
             )
+            x = block.vertical_projection(block.gate(*ops.split(x, 2, axis=-1)))
             vertical = vertical + x if i else x + position  # (B, 1, W, C)
             link = block.vertical_to_horizontal(
                 vertical if i else vertical - position
             )
-            link = link + added[1]
+            link = block.conditioned(link, class_vector, condition, 1)
             gates.append(ops.transpose(link[:, 0], (1, 0, 2)))  # (W, B, 2R)
         return new_rows, gates
 

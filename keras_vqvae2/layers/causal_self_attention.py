@@ -4,6 +4,12 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers._rematerialize import in_order
+from keras_vqvae2.layers._rematerialize import rematerialize
+
+# Queries at a time: what they cannot see is not computed, and with
+# rematerialisation memory grows with the map, not with its square.
+_QUERIES = 128
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -33,6 +39,8 @@ class CausalSelfAttention(keras.layers.Layer):
         inputs: Tensor `(batch, height, width, channels)`, for the queries.
         keys: Tensor `(batch, height, width, key_channels)` for keys and
             values; `inputs` if None.
+        recompute: Whether the logits are not kept for the gradients but
+            computed again, 128 queries at a time.
 
     Returns:
         Tensor `(batch, height, width, num_heads * head_dim)`.
@@ -98,24 +106,48 @@ class CausalSelfAttention(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=0.02),
         )
 
-    def call(self, inputs, keys=None, training=False):
+    def call(self, inputs, keys=None, training=False, recompute=False):
         batch, height, width, _ = ops.shape(inputs)
         length = height * width
         keys = inputs if keys is None else keys
         query, key, value = self.project(inputs, keys)  # (B, heads, N, d)
+        results = []
+        for start in range(0, length, _QUERIES):
+
+            def attend(query, key, value, start=start):
+                stop = min(start + _QUERIES, length)
+                return self._attend(
+                    query[:, :, start:stop],
+                    key[:, :, :stop],
+                    value[:, :, :stop],
+                    start,
+                    training,
+                )
+
+            if recompute:
+                query, key, value, *results[-1:] = in_order(
+                    query, key, value, *results[-1:]
+                )
+            attend = rematerialize(attend, [self.logits_dropout], recompute)
+            results.append(attend(query, key, value))
+        x = ops.concatenate(results, axis=2)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (B, N, heads, d)
+        return ops.reshape(x, (batch, height, width, -1))
+
+    def _attend(self, query, key, value, start, training):
+        """Attention of the queries from `start` on."""
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
         logits = self.logits_dropout(
             ops.cast(logits, self.logits_dtype), training=training
         )
-        position = ops.arange(length)
+        queries = ops.arange(start, start + query.shape[2])[:, None]
+        position = ops.arange(key.shape[2])
         if self.mask_type == "A":
-            visible = position[:, None] > position[None, :]
+            visible = queries > position
         else:
-            visible = position[:, None] >= position[None, :]
+            visible = queries >= position
         weights = masked_softmax(logits, visible)
-        x = ops.matmul(ops.cast(weights, value.dtype), value)
-        x = ops.transpose(x, (0, 2, 1, 3))  # (B, N, heads, d)
-        return ops.reshape(x, (batch, height, width, -1))
+        return ops.matmul(ops.cast(weights, value.dtype), value)
 
     def project(self, inputs, keys):
         """Scaled queries, keys and values `(batch, heads, positions, d)`."""

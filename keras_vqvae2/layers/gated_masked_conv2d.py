@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.layers._rematerialize import rematerialize
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -35,6 +36,8 @@ class GatedMaskedConv2D(keras.layers.Layer):
         class_vector: Tensor `(batch, class_channels)`, or None.
         condition: Tensor `(batch, height, width, condition_channels)`, or
             None. Whether these two are given must not change.
+        recompute: Whether the gates are not kept for the gradients but
+            computed again.
 
     Returns:
         Tuple of the two stacks' maps, shaped as the inputs.
@@ -139,43 +142,71 @@ class GatedMaskedConv2D(keras.layers.Layer):
                 use_bias=False,
             )
 
-    def call(self, inputs, class_vector=None, condition=None, training=False):
+    def call(
+        self,
+        inputs,
+        class_vector=None,
+        condition=None,
+        training=False,
+        recompute=False,
+    ):
         vertical, horizontal = inputs
-        added = self.conditioning(class_vector, condition)
+        given = tuple(x for x in (class_vector, condition) if x is not None)
         half = self.kernel_size // 2
-        skips = inputs
-        if self.mask_type == "A":
-            # The last row and column is nobody's past.
-            vertical, horizontal = vertical[:, :-1], horizontal[:, :, :-1]
-            skips = (0.0, 0.0)
-        x = ops.pad(vertical, [[0, 0], [half, 0], [half, half], [0, 0]])
-        x = self.vertical_conv(x) + added[0]
-        vertical = skips[0] + self.vertical_projection(
-            self.dropouts[0](
-                self.gate(*ops.split(x, 2, axis=-1)), training=training
+
+        def vertical_stack(vertical, *given):
+            x, skip = vertical, vertical
+            if self.mask_type == "A":  # the last row is nobody's past
+                x, skip = x[:, :-1], 0.0
+            x = ops.pad(x, [[0, 0], [half, 0], [half, half], [0, 0]])
+            x = self.vertical_conv(x)
+            return skip + self.vertical_projection(
+                self.dropouts[0](self._gated(x, given, 0), training=training)
             )
-        )
-        x = ops.pad(horizontal, [[0, 0], [0, 0], [half, 0], [0, 0]])
-        x = self.horizontal_conv(x) + added[1]
-        x = x + self.vertical_to_horizontal(vertical)
-        horizontal = skips[1] + self.horizontal_projection(
-            self.dropouts[1](
-                self.gate(*ops.split(x, 2, axis=-1)), training=training
+
+        def horizontal_stack(horizontal, vertical, *given):
+            x, skip = horizontal, horizontal
+            if self.mask_type == "A":  # nor is the last column
+                x, skip = x[:, :, :-1], 0.0
+            x = ops.pad(x, [[0, 0], [0, 0], [half, 0], [0, 0]])
+            x = self.horizontal_conv(x) + self.vertical_to_horizontal(vertical)
+            return skip + self.horizontal_projection(
+                self.dropouts[1](self._gated(x, given, 1), training=training)
             )
+
+        vertical = rematerialize(vertical_stack, self.dropouts[:1], recompute)(
+            vertical, *given
         )
+        horizontal = rematerialize(
+            horizontal_stack, self.dropouts[1:], recompute
+        )(horizontal, vertical, *given)
         return vertical, horizontal
 
-    def conditioning(self, class_vector, condition):
-        """What enters the gates of the two stacks, or zeros."""
-        added = 0.0
+    def _gated(self, x, given, stack):
+        given = iter(given)
+        class_vector = condition = None
         if self.class_projection is not None:
-            x = self.class_projection(class_vector)  # (B, 4 * residual_dim)
-            added = added + x[:, None, None, :]
+            class_vector = next(given)
         if self.condition_projection is not None:
-            added = added + self.condition_projection(condition)
-        if isinstance(added, float):
-            return added, added
-        return ops.split(added, 2, axis=-1)
+            condition = next(given)
+        x = self.conditioned(x, class_vector, condition, stack)
+        return self.gate(*ops.split(x, 2, axis=-1))
+
+    def conditioned(self, x, class_vector, condition, stack):
+        """What enters the gates of a stack, 0 (vertical) or 1.
+
+        The map comes before the class, which is the same everywhere: XLA would
+        lay out whole maps of the class to add it within the convolution.
+        """
+        gates = 2 * self.residual_dim
+        part = slice(stack * gates, (stack + 1) * gates)
+        if self.condition_projection is not None:
+            kernel = self.condition_projection.kernel[0, 0, :, part]
+            x = x + ops.matmul(condition, ops.cast(kernel, self.compute_dtype))
+        if self.class_projection is not None:
+            added = self.class_projection(class_vector)  # (B, 4 residual_dim)
+            x = x + added[:, None, None, part]
+        return x
 
     def gate(self, features, gates):
         return ops.tanh(features) * ops.sigmoid(gates)

@@ -7,6 +7,7 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
+from keras_vqvae2.layers._rematerialize import in_order
 from keras_vqvae2.layers._rematerialize import rematerialize
 from keras_vqvae2.layers._replica import uniform_per_image
 from keras_vqvae2.training import BackendStep
@@ -260,22 +261,19 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
         recompute = training and self.rematerialize
         class_vector = self._class_vector(inputs.get("labels"), training)
         condition = self._condition(coarser, recompute)
-        given = [x for x in (class_vector, condition) if x is not None]
         embedded = self.code_embedding(codes)  # (B, H, W, hidden_dim)
         vertical = horizontal = embedded
         for i, block in enumerate(self.blocks):
-
-            def gated(vertical, horizontal, *given, block=block):
-                given = iter(given)
-                return block(
-                    (vertical, horizontal),
-                    None if class_vector is None else next(given),
-                    None if condition is None else next(given),
-                    training=training,
+            if recompute and condition is not None:
+                vertical, horizontal, condition = in_order(
+                    vertical, horizontal, condition
                 )
-
-            vertical, horizontal = rematerialize(gated, [block], recompute)(
-                vertical, horizontal, *given
+            vertical, horizontal = block(
+                (vertical, horizontal),
+                class_vector,
+                condition,
+                training=training,
+                recompute=recompute,
             )
             if i == 0:
                 position = self._position()
@@ -293,7 +291,9 @@ class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
                     projection=projection,
                 ):
                     keys = ops.concatenate([horizontal, embedded], axis=-1)
-                    x = attention(horizontal, keys, training=training)
+                    x = attention(
+                        horizontal, keys, training=training, recompute=recompute
+                    )
                     return horizontal + projection(x)
 
                 horizontal = rematerialize(attend, [attention], recompute)(

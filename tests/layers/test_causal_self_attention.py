@@ -1,9 +1,18 @@
 import keras
 import numpy as np
 import pytest
+from gradients import gradient
 from keras import ops
 
 from keras_vqvae2.layers import CausalSelfAttention
+from keras_vqvae2.layers import causal_self_attention
+from keras_vqvae2.layers._rematerialize import rematerialize
+
+
+@pytest.fixture(params=[128, 4])
+def queries_at_a_time(request, monkeypatch):
+    """All 15 positions at once, or in four parts."""
+    monkeypatch.setattr(causal_self_attention, "_QUERIES", request.param)
 
 
 def make(mask_type="B", dropout=0.0, key_channels=4):
@@ -21,6 +30,7 @@ def inputs(channels=4, seed=1):
     return x.astype("float32")
 
 
+@pytest.mark.usefixtures("queries_at_a_time")
 @pytest.mark.parametrize("mask_type", ["A", "B"])
 @pytest.mark.parametrize("key_channels", [None, 7])
 def test_values(mask_type, key_channels):
@@ -56,6 +66,7 @@ def test_values(mask_type, key_channels):
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.usefixtures("queries_at_a_time")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("mask_type", ["A", "B"])
 def test_no_position_sees_the_future(mask_type, training):
@@ -76,6 +87,27 @@ def test_no_position_sees_the_future(mask_type, training):
         np.testing.assert_array_equal(after[:, :i], before[:, :i])
         if not training:
             assert np.all(np.abs(after - before)[:, i:].max(axis=-1)[:, 1:] > 0)
+
+
+@pytest.mark.usefixtures("queries_at_a_time")
+@pytest.mark.parametrize("within", [False, True])
+def test_recomputed_logits_give_the_same_gradients(within):
+    """Dropout included, and within what is itself computed again."""
+
+    def run(recompute):
+        layer = make(dropout=0.5)
+        keras.utils.set_random_seed(7)  # PyTorch's dropout has no other
+        layer.logits_dropout.seed_generator.state.assign([7, 0])
+
+        def attend(x):
+            return layer(x, training=True, recompute=recompute)
+
+        attend = rematerialize(attend, [layer], within)
+        return gradient(lambda x: ops.sum(ops.square(attend(x))), inputs())
+
+    expected = run(False)
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(run(True), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_first_position_gets_zeros_if_it_sees_nothing():
