@@ -59,15 +59,18 @@ class Contender:
         name: Name in the tables.
         make_tasks: Function at the top of a module; called in the process
             with `**options`, it returns a dict of functions by task name.
+        daemon: Whether it ends with this process; then it can start none.
         options: Keyword arguments of `make_tasks`.
     """
 
-    def __init__(self, name, make_tasks, **options):
+    def __init__(self, name, make_tasks, daemon=True, **options):
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._connection, connection = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(connection, make_tasks, options), daemon=True
+            target=_serve,
+            args=(connection, make_tasks, options),
+            daemon=daemon,
         )
         self._process.start()
         connection.close()
