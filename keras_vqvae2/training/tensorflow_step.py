@@ -106,7 +106,7 @@ class TensorFlowStep:
                 tf.cond(finite, apply_all, lambda: None)
 
         context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync == 1:
+        if not tf.distribute.has_strategy():
             apply(lambda: optimizer.apply(gradients, weights))
             return
 

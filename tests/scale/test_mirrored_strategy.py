@@ -16,6 +16,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_vqvae2.layers import vector_quantizer
+from keras_vqvae2.training import Muon
 from keras_vqvae2.training import tensorflow_step
 
 
@@ -62,6 +63,23 @@ def test_two_replicas_are_one(stage):
     print(f"{stage}: {len(one)} arrays, {difference:.1e} at {name}")
     assert difference < 1e-5, name
     assert stage == "prior" or one["restarts"] > 3
+
+
+@pytest.mark.parametrize("devices", [["CPU:0"], ["CPU:0", "CPU:1"]])
+def test_own_optimizer(devices):
+    """Muon, which `train` takes, on a strategy of one device or two."""
+
+    def train(strategy):
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model = runs.make_model("vqvae", filled=True)
+            model.compile(Muon(1e-3, global_clipnorm=1.0))
+        return runs.train(model, "vqvae", thorough=False)
+
+    strategy = mirrored_strategy()
+    if len(devices) == 1:
+        strategy = tf.distribute.MirroredStrategy(devices)
+    difference, name = runs.largest_difference(train(strategy), train(None))
+    assert difference < 1e-5, name
 
 
 @pytest.mark.parametrize("left_out", ["sums", "candidates", "gradients"])

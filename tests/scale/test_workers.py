@@ -12,6 +12,9 @@ import keras
 import numpy as np
 import pytest
 import runs
+from PIL import Image
+
+import keras_vqvae2
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(runs.__file__).parents[2]
@@ -30,44 +33,47 @@ def addresses(number):
 
 
 def start(folder, *arguments, number=2, kill_at=None):
-    """The processes of one training, not waited for."""
-    names = addresses(number)
+    """The processes of one training by `worker.py`, not waited for."""
+    script = str(pathlib.Path(__file__).with_name("worker.py"))
+    strategy = "none" if number == 1 else "multiworker"
+    commands = [
+        [script, *arguments, strategy, str(folder)] for _ in range(number)
+    ]
+    if kill_at is not None:
+        for command in commands:
+            command.append("0")
+        commands[-1][-1] = str(kill_at)
+    return start_workers(folder, commands)
+
+
+def start_workers(folder, commands):
+    """A process for each command, which find each other."""
+    names = addresses(len(commands))
     processes = []
-    for index in range(number):
+    for index, command in enumerate(commands):
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "CUDA_VISIBLE_DEVICES": "",
         }
-        if number > 1 and BACKEND == "tensorflow":
+        if len(commands) > 1 and BACKEND == "tensorflow":
             environment["TF_CONFIG"] = json.dumps(
                 {
                     "cluster": {"worker": names},
                     "task": {"type": "worker", "index": index},
                 }
             )
-        elif number > 1:
+        elif len(commands) > 1:
             environment |= {
                 "KERAS_DISTRIBUTION_JOB_ADDRESSES": names[0],
-                "KERAS_DISTRIBUTION_NUM_PROCESSES": str(number),
+                "KERAS_DISTRIBUTION_NUM_PROCESSES": str(len(commands)),
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
                 "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
             }
-        strategy = "none" if number == 1 else "multiworker"
-        extra = []
-        if kill_at is not None:
-            extra = [str(kill_at if index == number - 1 else 0)]
         with open(folder / f"log-{index}.txt", "a") as log:
             processes.append(
                 subprocess.Popen(
-                    [
-                        sys.executable,
-                        str(pathlib.Path(__file__).with_name("worker.py")),
-                        *arguments,
-                        strategy,
-                        str(folder),
-                        *extra,
-                    ],
+                    [sys.executable, *command],
                     env=environment,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -77,6 +83,12 @@ def start(folder, *arguments, number=2, kill_at=None):
 
 
 def finish(folder, processes):
+    wait(folder, processes)
+    with np.load(folder / "results.npz") as results:
+        return dict(results)
+
+
+def wait(folder, processes):
     try:
         codes = [process.wait(timeout=300) for process in processes]
     finally:
@@ -84,8 +96,6 @@ def finish(folder, processes):
             process.kill()
     logs = "".join(path.read_text() for path in folder.glob("log-*"))
     assert codes == [0] * len(processes), logs[-6000:]
-    with np.load(folder / "results.npz") as results:
-        return dict(results)
 
 
 def assert_same(results, expected):
@@ -121,3 +131,21 @@ def test_killed_worker(tmp_path):
     results = finish(broken, start(broken, "vqvae", kill_at=0))
     assert len(results["history/loss"]) == 3
     assert_same(results, expected)
+
+
+def test_command_line(tmp_path):
+    """The backend must not have started before the workers are known."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(4):
+        Image.new("RGB", (16, 16), (60 * i, 0, 0)).save(data / f"{i}.png")
+    command = [str(ROOT / "keras_vqvae2_cli.py"), "train", "--data", str(data)]
+    command += ["--output", str(tmp_path / "run"), "--strategy", "multiworker"]
+    command += (
+        "--image-size 16 --batch-size 4 --steps 2 --warmup-steps 0".split()
+    )
+    command += "--steps-per-epoch 1 --hidden-dim 8 --residual-dim 4".split()
+    command += "--num-embeddings 8 --embedding-dim 4".split()
+    wait(tmp_path, start_workers(tmp_path, [command, command]))
+    model = keras_vqvae2.from_pretrained(tmp_path / "run" / "model")
+    assert model.vqvae.num_embeddings == 8
