@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import runs
 
+from keras_vqvae2.training import Muon
+
 STAGES = ["vqvae", "prior"]
 
 
 def compiled_model(stage, accumulation=1, **options):
+    if stage == "prior":
+        options["rematerialize"] = accumulation > 1
+        optimizer = keras.optimizers.Adam
+    else:
+        optimizer = Muon
     model = runs.make_model(stage, **options)
     model.compile(
-        keras.optimizers.Adam(1e-3, global_clipnorm=1.0),
+        optimizer(1e-3, global_clipnorm=1.0),
         gradient_accumulation_steps=accumulation,
         jit_compile=True,
     )
