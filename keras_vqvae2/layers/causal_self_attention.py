@@ -124,7 +124,7 @@ class CausalSelfAttention(keras.layers.Layer):
                     training,
                 )
 
-            if recompute:
+            if recompute:  # one after the other, backwards too
                 query, key, value, *results[-1:] = in_order(
                     query, key, value, *results[-1:]
                 )
