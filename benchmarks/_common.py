@@ -110,10 +110,11 @@ def _serve(connection, make_tasks, options):
         connection.send(traceback.format_exc())
 
 
-def alternate(contenders, task, rounds, warmup=2):
+def alternate(contenders, task, rounds, warmup=2, result=False):
     """Seconds of each contender at a task: A B C, A B C, ...
 
-    Each starts a round in turn, and none runs while another does.
+    Each starts a round in turn, and none runs while another does. With
+    `result` they are the seconds that the task itself returns.
 
     Returns:
         Dict of lists, one number a round, by contender name.
@@ -122,7 +123,7 @@ def alternate(contenders, task, rounds, warmup=2):
     for i in range(warmup + rounds):
         turn = i % len(contenders)
         for contender in contenders[turn:] + contenders[:turn]:
-            elapsed = contender.run(task)
+            elapsed = contender.run(task, result)
             if i >= warmup:
                 seconds[contender.name].append(elapsed)
     return seconds
@@ -165,6 +166,13 @@ def print_machine(threads):
         except PackageNotFoundError:
             pass
     print(", ".join(packages) + "\n", flush=True)
+
+
+def memory_in_kib(field):
+    """This process's `VmRSS`, now, or `VmHWM`, the peak; Linux only."""
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith(field))
+    return int(line.split()[1])
 
 
 def width_of_equal_size(parameters, arguments):

@@ -156,17 +156,6 @@ def step_tasks(threads, image_size):
     return {"step": step}
 
 
-def rounds_of(contenders, task, rounds):
-    """Seconds an image, by turns, after a round that does not count."""
-    seconds = {contender.name: [] for contender in contenders}
-    for i in range(rounds + 1):
-        for contender in contenders:
-            value = contender.run(task, result=True)
-            if i:
-                seconds[contender.name].append(value)
-    return seconds
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -195,13 +184,17 @@ def main():
                     )
                 )
                 what += f", {sizes[source] / 1e3:.0f} kB"
-            seconds = rounds_of(contenders, "read", args.rounds)
+            seconds = _common.alternate(
+                contenders, "read", args.rounds, warmup=1, result=True
+            )
             for contender in contenders:
                 contender.close()
             step = _common.Contender(
                 "step", step_tasks, threads=args.threads, image_size=image_size
             )
-            steps = rounds_of([step], "step", args.rounds)["step"]
+            steps = _common.alternate(
+                [step], "step", args.rounds, warmup=1, result=True
+            )["step"]
             step.close()
             ours = statistics.median(seconds["ours"])
             line = [what, str(image_size), f"{1 / ours:.0f}", "-", "-"]

@@ -25,8 +25,7 @@ os.environ["TPU_SKIP_MDS_QUERY"] = "1"
 
 import _common  # noqa: E402
 
-# As `nvidia-smi` and the vendor describe it; `autotune_level` 0 is for want of
-# a device to try kernels on.
+# As `nvidia-smi` and the vendor describe it.
 H200 = """
 gpu_device_info {
   threads_per_block_limit: 1024
@@ -53,6 +52,7 @@ dnn_version_info { major: 9 minor: 8 }
 runtime_version { major: 12 minor: 9 }
 device_description_str: "NVIDIA H200"
 """
+# There is no device to try kernels on.
 XLA_FLAGS = "--xla_gpu_autotune_level=0"
 PLAIN = (16, 32)  # batches whose difference gives the bytes of an image
 
@@ -260,9 +260,7 @@ def run_one(name, batch, rematerialize, dtype):
     data = specification(row, batch, random)
     logs = model.train_on_batch(data, return_dict=True)
     assert np.isfinite(float(keras.ops.convert_to_numpy(logs["loss"])))
-    with open("/proc/self/status") as file:
-        peak = re.search(r"VmHWM:\s+(\d+) kB", file.read())
-    print("PEAK", int(peak[1]) * 1024)
+    print("PEAK", _common.memory_in_kib("VmHWM") * 1024)
 
 
 def run(args):

@@ -99,19 +99,15 @@ def memory_tasks(contender, **options):
     step = contender(**options)["step"]
     kibibytes = {}
 
-    def read(field):
-        with open("/proc/self/status") as file:
-            line = next(line for line in file if line.startswith(field))
-        return int(line.split()[1])
-
     def start():
         # Forget the peak that imports may have left.
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
-        kibibytes["before"] = read("VmRSS")
+        kibibytes["before"] = _common.memory_in_kib("VmRSS")
 
     def stop():
-        return (read("VmHWM") - kibibytes["before"]) / 1024
+        peak = _common.memory_in_kib("VmHWM")
+        return (peak - kibibytes["before"]) / 1024
 
     return {"start": start, "step": step, "stop": stop}
 

@@ -200,12 +200,16 @@ class GatedMaskedConv2D(keras.layers.Layer):
         """
         gates = 2 * self.residual_dim
         part = slice(stack * gates, (stack + 1) * gates)
+
+        def project(layer, x):
+            kernel = ops.cast(layer.kernel[..., part], self.compute_dtype)
+            return ops.matmul(x, ops.reshape(kernel, (-1, gates)))
+
         if self.condition_projection is not None:
-            kernel = self.condition_projection.kernel[0, 0, :, part]
-            x = x + ops.matmul(condition, ops.cast(kernel, self.compute_dtype))
+            x = x + project(self.condition_projection, condition)
         if self.class_projection is not None:
-            added = self.class_projection(class_vector)  # (B, 4 residual_dim)
-            x = x + added[:, None, None, part]
+            added = project(self.class_projection, class_vector)
+            x = x + added[:, None, None]
         return x
 
     def gate(self, features, gates):
