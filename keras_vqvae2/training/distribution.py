@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 
@@ -75,7 +76,10 @@ def distribute(strategy="none"):
         )
 
 
+@functools.cache
 def _tensorflow_strategy(name):
+    # One for the process: a second one would number its collectives from the
+    # start again, and TensorFlow would take them for those of the first.
     import tensorflow as tf
 
     if name == "mirrored":

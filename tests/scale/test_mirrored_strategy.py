@@ -17,13 +17,14 @@ import tensorflow as tf
 
 from keras_vqvae2.layers import vector_quantizer
 from keras_vqvae2.training import Muon
+from keras_vqvae2.training import distribute
 from keras_vqvae2.training import tensorflow_step
 
 
-@functools.cache
 def mirrored_strategy():
-    # One for all tests: its successors would reuse the keys of its collectives.
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with distribute("mirrored") as replicas:
+        assert replicas == 2
+        return tf.distribute.get_strategy()
 
 
 def run(
