@@ -105,7 +105,6 @@ class TensorFlowStep:
             else:
                 tf.cond(finite, apply_all, lambda: None)
 
-        context = tf.distribute.get_replica_context()
         if not tf.distribute.has_strategy():
             apply(lambda: optimizer.apply(gradients, weights))
             return
@@ -122,7 +121,9 @@ class TensorFlowStep:
                     )
                 )
 
-        context.merge_call(apply_across, args=(finite, gradients))
+        tf.distribute.get_replica_context().merge_call(
+            apply_across, args=(finite, gradients)
+        )
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
