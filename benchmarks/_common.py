@@ -185,7 +185,7 @@ def width_of_equal_size(parameters, arguments):
     Returns:
         Tuple of the width and the number of parameters there.
     """
-    from keras_vqvae2.config import num_prior_parameters
+    from keras_vqvae2.hub.config import num_prior_parameters
 
     return min(
         (

@@ -137,7 +137,7 @@ def step_tasks(threads, image_size):
     import keras
 
     import keras_vqvae2
-    from keras_vqvae2.presets import PRESETS as ALL
+    from keras_vqvae2.hub.presets import PRESETS as ALL
 
     model = keras_vqvae2.HierarchicalVQVAE(
         **ALL[PRESETS[image_size]].vqvae, dtype="mixed_bfloat16"

@@ -59,7 +59,7 @@ PLAIN = (16, 32)  # batches whose difference gives the bytes of an image
 
 def rows():
     """`{name: (class name, arguments, shapes of an image's inputs, batch)}`."""
-    from keras_vqvae2.presets import PRESETS
+    from keras_vqvae2.hub.presets import PRESETS
 
     found = {}
     batches = {

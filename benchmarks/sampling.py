@@ -51,7 +51,7 @@ def our_tasks(network, batch, threads, dtype, width=WIDTH):
 
     import keras_vqvae2
     from keras_vqvae2 import sampling
-    from keras_vqvae2.models._compiled import compile_function
+    from keras_vqvae2.backend.compile import compile_function
 
     keras.utils.set_random_seed(0)
     prior = keras_vqvae2.PixelSNAILPrior(

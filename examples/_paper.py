@@ -5,10 +5,10 @@ import pathlib
 
 import keras
 
-from keras_vqvae2.presets import PRESETS
-from keras_vqvae2.train import TrainingOptions
+from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.recipes.train_two_stages import train_two_stages
+from keras_vqvae2.recipes.training_options import TrainingOptions
 from keras_vqvae2.training import distribute
-from keras_vqvae2.two_stage import train_two_stages
 
 # What `--smoke` makes of the tables: the same code, in a minute on a CPU.
 SMOKE_VQVAE = {
@@ -73,7 +73,7 @@ def run(
 
     Args:
         args: What `parser` parsed, with `data`.
-        preset: Name in `keras_vqvae2.presets`.
+        preset: Name in `keras_vqvae2.hub.presets`.
         image_size: Height and width of the images.
         steps: Training steps of `"vqvae"` and of each level's prior.
         batch_sizes: Images of a step, the same way.

@@ -12,11 +12,11 @@ import argparse
 import pathlib
 
 import keras_vqvae2
-from keras_vqvae2.pictures import figure3
-from keras_vqvae2.pictures import save_image
-from keras_vqvae2.train import TrainingOptions
-from keras_vqvae2.train import image_dataset
-from keras_vqvae2.two_stage import train_two_stages
+from keras_vqvae2.data import image_dataset
+from keras_vqvae2.recipes.train_two_stages import train_two_stages
+from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.visualization import figure3
+from keras_vqvae2.visualization import save_image
 
 
 def options(args, steps):

@@ -1,29 +1,47 @@
-"""VQ-VAE-2 for Keras 3."""
+"""VQ-VAE-2 for Keras 3.
 
-from keras_vqvae2 import evaluation
-from keras_vqvae2 import hub
-from keras_vqvae2 import layers
-from keras_vqvae2 import pictures
-from keras_vqvae2 import training
-from keras_vqvae2.code_file import load_codes
-from keras_vqvae2.code_file import save_codes
-from keras_vqvae2.hub import from_pretrained
-from keras_vqvae2.models import VQVAE2
-from keras_vqvae2.models import HierarchicalVQVAE
-from keras_vqvae2.models import PixelSNAILPrior
+Everything below is there after `import keras_vqvae2`; each part is loaded
+when it is first used.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "VQVAE2",
-    "HierarchicalVQVAE",
-    "PixelSNAILPrior",
+_MODULE_OF = {
+    "HierarchicalVQVAE": "models",
+    "PixelSNAILPrior": "models",
+    "VQVAE2": "vqvae2",
+    "from_pretrained": "hub",
+    "load_codes": "codec",
+    "save_codes": "codec",
+}
+_MODULES = (
+    "codec",
+    "data",
     "evaluation",
-    "from_pretrained",
     "hub",
     "layers",
-    "load_codes",
-    "pictures",
-    "save_codes",
+    "models",
+    "recipes",
+    "sampling",
     "training",
-]
+    "visualization",
+)
+
+__all__ = sorted([*_MODULE_OF, *_MODULES])
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -499,10 +499,10 @@ def _info(args):
 def _reconstruct(args):
     from keras_vqvae2.data import load_image
     from keras_vqvae2.hub import from_pretrained
-    from keras_vqvae2.models.vqvae2 import psnr
-    from keras_vqvae2.pictures import figure3
-    from keras_vqvae2.pictures import save_image
-    from keras_vqvae2.pictures import tile
+    from keras_vqvae2.visualization import figure3
+    from keras_vqvae2.visualization import save_image
+    from keras_vqvae2.visualization import tile
+    from keras_vqvae2.vqvae2 import psnr
 
     if args.sample:
         args.images.append(_sample_photograph())
@@ -540,10 +540,10 @@ def _reconstruct(args):
 
 
 def _encode(args):
-    from keras_vqvae2.code_file import save_codes
+    from keras_vqvae2.codec.code_file import save_codes
     from keras_vqvae2.data import load_image
     from keras_vqvae2.hub import from_pretrained
-    from keras_vqvae2.models.vqvae2 import pad_to_multiple
+    from keras_vqvae2.vqvae2 import pad_to_multiple
 
     paths = _image_paths(args.images)
     outputs = _output_paths(paths, args.output, ".codes")
@@ -563,9 +563,9 @@ def _encode(args):
 
 
 def _decode(args):
-    from keras_vqvae2.code_file import load_codes
+    from keras_vqvae2.codec.code_file import load_codes
     from keras_vqvae2.hub import from_pretrained
-    from keras_vqvae2.pictures import save_image
+    from keras_vqvae2.visualization import save_image
 
     paths = []
     for name in map(pathlib.Path, args.codes):
@@ -621,7 +621,7 @@ def _train(args):
 
     from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import HierarchicalVQVAE
-    from keras_vqvae2.train import train_vqvae
+    from keras_vqvae2.recipes.train import train_vqvae
 
     keras.utils.set_random_seed(args.seed)
     sizes = {
@@ -658,7 +658,7 @@ def _train(args):
 def _options(args):
     import dataclasses
 
-    from keras_vqvae2.train import TrainingOptions
+    from keras_vqvae2.recipes.training_options import TrainingOptions
 
     names = {field.name for field in dataclasses.fields(TrainingOptions)}
     return TrainingOptions(
@@ -668,7 +668,7 @@ def _options(args):
 
 
 def _preset(name):
-    from keras_vqvae2.presets import PRESETS
+    from keras_vqvae2.hub.presets import PRESETS
 
     if name not in PRESETS:
         raise ValueError(
@@ -678,8 +678,8 @@ def _preset(name):
 
 
 def _extract_codes(args):
-    from keras_vqvae2.extract import extract_codes
     from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.recipes.extract_codes import extract_codes
 
     count = extract_codes(
         from_pretrained(args.model),
@@ -703,7 +703,7 @@ def _train_prior(args):
     from keras_vqvae2.data import read_code_shards
     from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import PixelSNAILPrior
-    from keras_vqvae2.train import train_prior
+    from keras_vqvae2.recipes.train import train_prior
 
     keras.utils.set_random_seed(args.seed)
     model = from_pretrained(args.model, dtype=args.dtype)
@@ -764,9 +764,9 @@ def _train_prior(args):
 
 def _generate(args):
     from keras_vqvae2.hub import from_pretrained
-    from keras_vqvae2.pictures import save_image
-    from keras_vqvae2.pictures import tile
-    from keras_vqvae2.sampling import print_progress
+    from keras_vqvae2.sampling.generate import print_progress
+    from keras_vqvae2.visualization import save_image
+    from keras_vqvae2.visualization import tile
 
     classifier = None
     if args.classifier:

@@ -47,7 +47,7 @@ class Reference:
     """The two-level network of VQ-VAE-2 with strides 4 and 2.
 
     Args:
-        weights: Arrays by the stable names of `files.weight_names`.
+        weights: Arrays by the stable names of `weights.weight_names`.
     """
 
     def __init__(self, weights):

@@ -13,6 +13,7 @@ import safetensors.numpy
 
 import keras_vqvae2
 from keras_vqvae2 import files
+from keras_vqvae2 import weights
 
 TINY = {
     "hidden_dim": 8,
@@ -65,7 +66,7 @@ def model():
 
 @pytest.fixture
 def arrays(model, tmp_path):
-    files.save_weights(model, tmp_path / "whole.safetensors")
+    weights.save_weights(model, tmp_path / "whole.safetensors")
     return safetensors.numpy.load_file(tmp_path / "whole.safetensors")
 
 
@@ -76,7 +77,7 @@ def values(model):
 def assert_refused(model, path, message):
     before = values(model)
     with pytest.raises(ValueError, match=message):
-        files.load_weights(model, path)
+        weights.load_weights(model, path)
     for old, new in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -87,22 +88,22 @@ def save_and_refuse(model, arrays, tmp_path, message):
 
 
 def test_names_are_golden():
-    names = files.weight_names(keras_vqvae2.HierarchicalVQVAE())
+    names = weights.weight_names(keras_vqvae2.HierarchicalVQVAE())
     assert set(names) == GOLDEN_NAMES and len(names) == len(GOLDEN_NAMES)
 
 
 def test_names_do_not_depend_on_creation_order_or_name(model):
     other = keras_vqvae2.HierarchicalVQVAE(**TINY, name="another")
-    assert files.weight_names(model) == files.weight_names(other)
+    assert weights.weight_names(model) == weights.weight_names(other)
 
 
 def test_round_trip_is_exact(model, tmp_path):
-    files.save_weights(model, tmp_path / "a.safetensors")
+    weights.save_weights(model, tmp_path / "a.safetensors")
     other = keras_vqvae2.HierarchicalVQVAE(**TINY, seed=1)
-    files.load_weights(other, tmp_path / "a.safetensors")
+    weights.load_weights(other, tmp_path / "a.safetensors")
     for old, new in zip(values(model), values(other), strict=True):
         np.testing.assert_array_equal(old, new)
-    files.save_weights(other, tmp_path / "b.safetensors")
+    weights.save_weights(other, tmp_path / "b.safetensors")
     first = (tmp_path / "a.safetensors").read_bytes()
     assert first == (tmp_path / "b.safetensors").read_bytes()
 
@@ -112,9 +113,9 @@ def test_scalar_weights_stay_scalar(arrays):
 
 
 def test_half_precision_compute_loads_the_same_file(model, tmp_path):
-    files.save_weights(model, tmp_path / "a.safetensors")
+    weights.save_weights(model, tmp_path / "a.safetensors")
     mixed = keras_vqvae2.HierarchicalVQVAE(**TINY, dtype="mixed_bfloat16")
-    files.load_weights(mixed, tmp_path / "a.safetensors")
+    weights.load_weights(mixed, tmp_path / "a.safetensors")
     for old, new in zip(values(model), values(mixed), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -182,7 +183,7 @@ def test_pickle_is_refused_unread(model, tmp_path):
 
 def test_missing_file(model, tmp_path):
     with pytest.raises(FileNotFoundError):
-        files.load_weights(model, tmp_path / "none.safetensors")
+        weights.load_weights(model, tmp_path / "none.safetensors")
 
 
 def test_atomic_path_keeps_the_old_file_after_an_error(tmp_path):
@@ -290,7 +291,7 @@ while True:
 SAVER = """
 import sys
 import keras_vqvae2
-from keras_vqvae2 import files
+from keras_vqvae2 import weights
 
 vqvae = keras_vqvae2.HierarchicalVQVAE(
     hidden_dim=8, residual_dim=4, num_embeddings=16, embedding_dim=4
@@ -301,7 +302,7 @@ while True:
     step += 1
     for weight in vqvae.weights:
         weight.assign(0 * weight + step)
-    files.save_weights(vqvae, sys.argv[1] + "/file.safetensors")
+    weights.save_weights(vqvae, sys.argv[1] + "/file.safetensors")
     model.save_pretrained(sys.argv[1] + "/folder", overwrite=True)
     print(step, flush=True)
 """
@@ -389,7 +390,7 @@ def test_a_kill_leaves_the_old_or_the_new_model(model, tmp_path, start):
 
 def check_both(model, tmp_path, step):
     """Both saves load, and are not older than a save that had ended."""
-    files.load_weights(model, tmp_path / "file.safetensors")
+    weights.load_weights(model, tmp_path / "file.safetensors")
     in_file = step_of(model)
     loaded = keras_vqvae2.from_pretrained(tmp_path / "folder")
     in_folder = step_of(loaded.vqvae)

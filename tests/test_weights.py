@@ -8,11 +8,12 @@ import pytest
 
 import keras_vqvae2
 from keras_vqvae2 import files
+from keras_vqvae2 import weights
 from keras_vqvae2.cli import _sample_photograph
 from keras_vqvae2.data import load_image
 from keras_vqvae2.evaluation import load_classifier
-from keras_vqvae2.models.vqvae2 import psnr
-from keras_vqvae2.presets import PRESETS
+from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.vqvae2 import psnr
 
 NAME = "vqvae2-imagenet256"
 CIFAR10 = "vqvae2-cifar10"
@@ -52,7 +53,7 @@ def test_codes_decode_to_what_was_encoded():
 def test_both_codebooks_are_in_use():
     vqvae = keras_vqvae2.from_pretrained(NAME).vqvae
     for quantizer in vqvae.quantizers:
-        counts = files.to_numpy(quantizer.counts)
+        counts = weights.to_numpy(quantizer.counts)
         assert (counts > 0.01 * counts.mean()).mean() >= 0.95
 
 
@@ -94,7 +95,7 @@ def test_hashes_and_card(name, others):
 
 
 def test_priors_are_the_presets():
-    config = keras_vqvae2.config.read_config(
+    config = keras_vqvae2.hub.config.read_config(
         keras_vqvae2.hub.bundled_weights()[CIFAR10] / "config.json"
     )
     for level, arguments in PRESETS[CIFAR10].priors.items():

@@ -7,6 +7,7 @@ image needs Pillow alone.
 from keras_vqvae2.data.code_shards import code_dataset as code_dataset
 from keras_vqvae2.data.code_shards import read_code_shards as read_code_shards
 from keras_vqvae2.data.code_shards import write_code_shards as write_code_shards
+from keras_vqvae2.data.image_dataset import image_dataset as image_dataset
 from keras_vqvae2.data.image_file import load_image as load_image
 from keras_vqvae2.data.image_folder import class_names as class_names
 from keras_vqvae2.data.image_folder import (

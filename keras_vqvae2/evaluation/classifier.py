@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_vqvae2.evaluation._checks import check_images
 from keras_vqvae2.hub import weights_folder
-from keras_vqvae2.rejection import class_probabilities
+from keras_vqvae2.sampling.rejection import class_probabilities
 from keras_vqvae2.training import Muon
 from keras_vqvae2.training import WarmupStableDecay
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.data import class_names
+from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import list_images
 from keras_vqvae2.evaluation.classifier import classification_accuracy_score
 from keras_vqvae2.evaluation.classifier import top_k_accuracy
@@ -19,14 +20,13 @@ from keras_vqvae2.evaluation.likelihood import negative_log_likelihood
 from keras_vqvae2.evaluation.precision_recall import precision_recall
 from keras_vqvae2.evaluation.reconstruction import ReconstructionFigures
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.pictures import figure3
-from keras_vqvae2.pictures import save_image
-from keras_vqvae2.pictures import tile
-from keras_vqvae2.rejection import class_probabilities
-from keras_vqvae2.rejection import generate_candidates
-from keras_vqvae2.rejection import num_candidates
-from keras_vqvae2.sampling import print_progress
-from keras_vqvae2.train import image_dataset
+from keras_vqvae2.sampling.generate import print_progress
+from keras_vqvae2.sampling.rejection import class_probabilities
+from keras_vqvae2.sampling.rejection import generate_candidates
+from keras_vqvae2.sampling.rejection import num_candidates
+from keras_vqvae2.visualization import figure3
+from keras_vqvae2.visualization import save_image
+from keras_vqvae2.visualization import tile
 
 _NUM_EXAMPLES = 6
 _NUM_NEAREST = 7

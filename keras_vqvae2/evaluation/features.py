@@ -2,7 +2,7 @@ import keras
 import numpy as np
 
 from keras_vqvae2.evaluation._checks import check_features
-from keras_vqvae2.rejection import probabilities_of
+from keras_vqvae2.sampling.rejection import probabilities_of
 
 _INCEPTION_SIZE = 299
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from keras_vqvae2.models.vqvae2 import psnr
+from keras_vqvae2.vqvae2 import psnr
 
 _SSIM_SIZE = 11
 

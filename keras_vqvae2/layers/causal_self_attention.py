@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.layers._rematerialize import in_order
-from keras_vqvae2.layers._rematerialize import rematerialize
+from keras_vqvae2.backend.rematerialize import in_order
+from keras_vqvae2.backend.rematerialize import rematerialize
 
 # Queries at a time: what they cannot see is not computed, and with
 # rematerialisation memory grows with the map, not with its square.

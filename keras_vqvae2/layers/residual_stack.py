@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.layers._rematerialize import rematerialize
+from keras_vqvae2.backend.rematerialize import rematerialize
 
 
 def _relu(x, training):

@@ -5,10 +5,10 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.layers._microbatch import current_microbatch
-from keras_vqvae2.layers._nearest import nearest_codes
-from keras_vqvae2.layers._replica import replica_count_and_id
-from keras_vqvae2.layers._replica import replica_sum
+from keras_vqvae2.backend.replicas import replica_count_and_id
+from keras_vqvae2.backend.replicas import replica_sum
+from keras_vqvae2.backend.step_record import current_microbatch
+from keras_vqvae2.layers.nearest_codes import nearest_codes
 
 _of_thread = threading.local()
 

@@ -4,13 +4,13 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.config import level_names
+from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
 from keras_vqvae2.layers import VectorQuantizerEMA
-from keras_vqvae2.layers._replica import uniform_per_image
 from keras_vqvae2.layers.encoder import num_halvings
+from keras_vqvae2.levels import level_names
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_pixel_values

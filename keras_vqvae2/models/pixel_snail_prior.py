@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.backend.rematerialize import in_order
+from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
-from keras_vqvae2.layers._rematerialize import in_order
-from keras_vqvae2.layers._rematerialize import rematerialize
-from keras_vqvae2.layers._replica import uniform_per_image
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import OwnLoss
 

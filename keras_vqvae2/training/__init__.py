@@ -2,9 +2,9 @@
 
 import keras
 
+from keras_vqvae2.backend.distribution import distribute
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
-from keras_vqvae2.training.distribution import distribute
 from keras_vqvae2.training.muon import Muon
 from keras_vqvae2.training.own_loss import OwnLoss
 from keras_vqvae2.training.resumable_fit import resumable_fit

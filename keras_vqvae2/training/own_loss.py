@@ -1,8 +1,8 @@
 import keras
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.training.distribution import check_batch_size
-from keras_vqvae2.training.distribution import worker
+from keras_vqvae2.backend.distribution import check_batch_size
+from keras_vqvae2.backend.distribution import worker
 
 
 class OwnLoss:

@@ -7,11 +7,11 @@ import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.backend.distribution import is_chief
+from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.files import to_numpy
-from keras_vqvae2.files import weight_names
-from keras_vqvae2.training.distribution import is_chief
-from keras_vqvae2.training.distribution import worker
+from keras_vqvae2.weights import to_numpy
+from keras_vqvae2.weights import weight_names
 
 _FORMAT = "keras-vqvae2 checkpoint 1"
 

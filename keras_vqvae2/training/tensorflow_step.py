@@ -3,8 +3,8 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from keras_vqvae2.layers._microbatch import Microbatch
-from keras_vqvae2.layers._rematerialize import given_seeds
+from keras_vqvae2.backend.rematerialize import given_seeds
+from keras_vqvae2.backend.step_record import Microbatch
 from keras_vqvae2.training._accumulation import quantizers_of
 from keras_vqvae2.training._accumulation import shared_generators
 from keras_vqvae2.training._accumulation import split_batch

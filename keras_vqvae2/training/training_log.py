@@ -5,7 +5,7 @@ import sys
 import keras
 
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.files import to_numpy
+from keras_vqvae2.weights import to_numpy
 
 
 class TrainingLog(keras.callbacks.Callback):

@@ -15,8 +15,9 @@ from loopback_hub import Repository
 
 import keras_vqvae2
 from keras_vqvae2 import files
-from keras_vqvae2 import hub as hub_module
-from keras_vqvae2.presets import PRESETS
+from keras_vqvae2 import weights as weights_module
+from keras_vqvae2.hub import store as hub_module
+from keras_vqvae2.hub.presets import PRESETS
 
 # huggingface_hub 2.4 with httpx2, where it uploads large files.
 pytestmark = pytest.mark.filterwarnings(
@@ -300,7 +301,7 @@ def test_a_failed_save_leaves_the_old_model(model, tmp_path, monkeypatch):
     def fail(model, path):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "save_weights", fail)
+    monkeypatch.setattr(weights_module, "save_weights", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_model(seed=1).save_pretrained(tmp_path / "a", overwrite=True)
     assert_same_weights(model, keras_vqvae2.from_pretrained(tmp_path / "a"))
@@ -492,7 +493,7 @@ def test_parameters_are_counted_exactly(name):
 def test_parameters_of_other_models_are_counted_exactly(arguments):
     arguments = {"strides": (4, 2), **TINY, **arguments}
     model = keras_vqvae2.HierarchicalVQVAE(**arguments)
-    counted = keras_vqvae2.config.num_parameters(**arguments)
+    counted = keras_vqvae2.hub.config.num_parameters(**arguments)
     assert counted == model.count_params()
 
 
@@ -608,7 +609,9 @@ def test_list_presets(model, weights):
 def test_weights_folder_is_the_checkouts_or_the_wheels(tmp_path, monkeypatch):
     package = tmp_path / "site" / "keras_vqvae2"
     package.mkdir(parents=True)
-    monkeypatch.setattr(hub_module, "__file__", str(package / "hub.py"))
+    monkeypatch.setattr(
+        hub_module, "__file__", str(package / "hub" / "store.py")
+    )
     (tmp_path / "site" / "weights").mkdir()
     # Beside an installed package lie other packages, not our weights.
     assert hub_module.weights_folder() is None

@@ -4,9 +4,9 @@ import pytest
 from gradients import gradient
 from keras import ops
 
+from keras_vqvae2.backend.rematerialize import rematerialize
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import causal_self_attention
-from keras_vqvae2.layers._rematerialize import rematerialize
 
 
 @pytest.fixture(params=[128, 4])

@@ -7,8 +7,8 @@ from keras import ops
 from reference import Reference
 
 import keras_vqvae2
-from keras_vqvae2.files import weight_names
 from keras_vqvae2.models.hierarchical_vqvae import level_names
+from keras_vqvae2.weights import weight_names
 
 SIZES = {
     "hidden_dim": 8,

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 import keras_vqvae2
-from keras_vqvae2.files import to_numpy
-from keras_vqvae2.files import weight_names
-from keras_vqvae2.training.distribution import worker
+from keras_vqvae2.backend.distribution import worker
+from keras_vqvae2.weights import to_numpy
+from keras_vqvae2.weights import weight_names
 
 BATCH = 8
 STAGES = ("vqvae", "vqvae_by_gradient", "prior")

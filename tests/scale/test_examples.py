@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import keras_vqvae2
-from keras_vqvae2.train import image_dataset
+from keras_vqvae2.data import image_dataset
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 BACKEND = keras.backend.backend()

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import runs
 
+from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.training import distribute
 from keras_vqvae2.training import resumable_fit
-from keras_vqvae2.training.distribution import is_chief
 
 
 class KillAt(keras.callbacks.Callback):

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 import keras_vqvae2
-from keras_vqvae2.files import to_numpy
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
+from keras_vqvae2.weights import to_numpy
 
 
 def _batches(step):

@@ -10,8 +10,8 @@ from keras import ops
 from reference import Reference
 
 import keras_vqvae2
-from keras_vqvae2.files import save_weights
-from keras_vqvae2.files import weight_names
+from keras_vqvae2.weights import save_weights
+from keras_vqvae2.weights import weight_names
 
 ROOT = pathlib.Path(keras_vqvae2.__file__).parents[1]
 SIZES = {
@@ -251,7 +251,7 @@ def test_evaluate_measures_and_moves_nothing(trained):
     np.testing.assert_allclose(reconstructions, numpy(called), atol=1e-2)
     mse = np.mean((reconstructions - np.float64(x)) ** 2) / 127.5**2
     assert logs["mse"] == pytest.approx(mse, rel=1e-4)
-    psnr = keras_vqvae2.models.vqvae2.psnr(x, reconstructions.clip(0, 255))
+    psnr = keras_vqvae2.vqvae2.psnr(x, reconstructions.clip(0, 255))
     assert logs["psnr"] == pytest.approx(np.mean(psnr), rel=1e-4)
     assert logs["loss"] > logs["mse"]
     assert logs["skipped_steps"] == 0
@@ -381,7 +381,7 @@ import sys
 import numpy as np
 import keras
 import keras_vqvae2
-from keras_vqvae2.files import load_weights
+from keras_vqvae2.weights import load_weights
 model = keras_vqvae2.HierarchicalVQVAE({arguments})
 load_weights(model, sys.argv[1])
 codes = model.encode(np.load(sys.argv[2]))

@@ -4,9 +4,9 @@ import pytest
 from tiny_model import make_model
 
 import keras_vqvae2
-from keras_vqvae2 import rejection
 from keras_vqvae2.cli import main
-from keras_vqvae2.rejection import generate_candidates
+from keras_vqvae2.sampling import rejection
+from keras_vqvae2.sampling.rejection import generate_candidates
 
 LABELS = np.array([0, 1, 2, 1, 0])
 

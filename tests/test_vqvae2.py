@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import keras_vqvae2
-from keras_vqvae2.models.vqvae2 import pad_to_multiple
-from keras_vqvae2.models.vqvae2 import psnr
+from keras_vqvae2.vqvae2 import pad_to_multiple
+from keras_vqvae2.vqvae2 import psnr
 
 
 def images(batch, height, width, seed=0):

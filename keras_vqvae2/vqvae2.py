@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.models._compiled import compile_function
+from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_pixel_values
@@ -253,7 +253,9 @@ class VQVAE2:
         Raises:
             ValueError: If there is no such prior, or an option does not fit.
         """
-        from keras_vqvae2.sampling import CachedSampler  # imports the models
+        from keras_vqvae2.sampling.cached_sampler import (
+            CachedSampler,  # imports the models
+        )
 
         prior = self.load_prior(level)
         kept_options, sampler = self._samplers.get(level, (None, None))
@@ -315,8 +317,8 @@ class VQVAE2:
         Raises:
             ValueError: If a prior is missing or an argument does not fit.
         """
-        from keras_vqvae2 import rejection  # which imports the models
         from keras_vqvae2 import sampling
+        from keras_vqvae2.sampling import rejection  # which imports the models
 
         options = {
             "codes": codes,

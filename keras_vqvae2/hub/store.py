@@ -2,7 +2,7 @@
 
 A saved model is a folder:
 
-- `config.json`: the model's arguments, see `keras_vqvae2.config`.
+- `config.json`: the model's arguments, see `keras_vqvae2.hub.config`.
 - `model.safetensors`: weights by stable names, see `keras_vqvae2.files`.
 - `prior_<level>.safetensors`: the same of each prior, if there are any. They
   are read, and downloaded, when images are generated.
@@ -26,12 +26,13 @@ import huggingface_hub
 from huggingface_hub import errors
 
 import keras_vqvae2
-from keras_vqvae2 import config as config_schema
 from keras_vqvae2 import files
-from keras_vqvae2.models import VQVAE2
+from keras_vqvae2 import weights
+from keras_vqvae2.hub import config as config_schema
+from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
-from keras_vqvae2.presets import PRESETS
+from keras_vqvae2.vqvae2 import VQVAE2
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -108,7 +109,7 @@ def weights_folder():
 
     Inside an installed wheel, or beside the package in a source checkout.
     """
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parent.parent
     if (package / "weights").is_dir():
         return package / "weights"
     checkout = package.parent
@@ -299,12 +300,12 @@ def save_pretrained(model, folder, *, overwrite=False, card=None, license=None):
     name = name if config_schema.is_name(name) else "model"
     config_schema.model_config(model.vqvae, name)  # raises
     with files.atomic_folder(folder) as new:
-        files.save_weights(model.vqvae, new / WEIGHTS)
+        weights.save_weights(model.vqvae, new / WEIGHTS)
         priors = {}
         for level in model.priors:
             prior = model.load_prior(level)
             priors[level] = prior.get_config()
-            files.save_weights(prior, new / _prior_file(level))
+            weights.save_weights(prior, new / _prior_file(level))
         config = config_schema.model_config(model.vqvae, name, priors)
         text = json.dumps(config, indent=2) + "\n"
         (new / CONFIG).write_text(text, "utf-8")
@@ -575,7 +576,7 @@ def _check_sha256(path, digest, source, mend):
 def _load(folder, dtype, mend, fetch=None):
     config = _check(folder, mend)
     vqvae = HierarchicalVQVAE(**config["vqvae"], dtype=dtype)
-    files.load_weights(vqvae, pathlib.Path(folder) / WEIGHTS)
+    weights.load_weights(vqvae, pathlib.Path(folder) / WEIGHTS)
     priors = {
         level: functools.partial(
             _load_prior, folder, level, arguments, dtype, mend, fetch
@@ -592,7 +593,7 @@ def _load_prior(folder, level, arguments, dtype, mend, fetch):
     digest = files.read_sha256sums(folder / SUMS).get(name)
     _check_sha256(folder / name, digest, SUMS, mend)
     prior = PixelSNAILPrior(**arguments, dtype=dtype)
-    files.load_weights(prior, folder / name)
+    weights.load_weights(prior, folder / name)
     return prior
 
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from keras_vqvae2.sampling import count_images
-from keras_vqvae2.sampling import generate_codes
+from keras_vqvae2.sampling.generate import count_images
+from keras_vqvae2.sampling.generate import generate_codes
 
 # Candidate j of image k is drawn as image k + j * 2**32, so that candidate 0
 # is the image that comes without rejection.

@@ -6,87 +6,24 @@ import pathlib
 
 import keras
 
+from keras_vqvae2.backend.distribution import is_chief
+from keras_vqvae2.backend.distribution import num_replicas
+from keras_vqvae2.backend.distribution import on_chief
+from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.data import code_dataset
-from keras_vqvae2.data import image_folder_dataset
+from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import read_code_shards
-from keras_vqvae2.data import tfds_dataset
-from keras_vqvae2.data import tfrecord_dataset
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.models import VQVAE2
-from keras_vqvae2.pictures import figure3
-from keras_vqvae2.training import Muon
+from keras_vqvae2.recipes.training_options import LEARNING_RATES
+from keras_vqvae2.recipes.training_options import OPTIMIZERS
+from keras_vqvae2.recipes.training_options import TrainingOptions
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
-from keras_vqvae2.training.distribution import is_chief
-from keras_vqvae2.training.distribution import num_replicas
-from keras_vqvae2.training.distribution import on_chief
-from keras_vqvae2.training.distribution import worker_dataset
+from keras_vqvae2.visualization import figure3
+from keras_vqvae2.vqvae2 import VQVAE2
 
-OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
-LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
-_TFDS = "tfds:"
 _CHECKPOINT = "checkpoint.safetensors"
-
-
-def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
-    """Dataset of a folder of images, or of a TFDS name.
-
-    Args:
-        data: Path of a folder, `tfds:<name>`, or a file of NVlabs' FFHQ,
-            `ffhq-r10.tfrecords`.
-        image_size: Height and width of the crops.
-        batch_size: Images in a batch.
-        split: Split of a TFDS data set.
-        **kwargs: As for `image_folder_dataset`.
-
-    Returns:
-        `tf.data.Dataset` of uint8 batches.
-    """
-    if str(data).startswith(_TFDS):
-        name = str(data)[len(_TFDS) :]
-        return tfds_dataset(name, image_size, batch_size, split=split, **kwargs)
-    if str(data).endswith(".tfrecords"):
-        if kwargs.pop("labels", False):
-            raise ValueError(f"There are no labels in {data}.")
-        return tfrecord_dataset(data, image_size, batch_size, **kwargs)
-    return image_folder_dataset(data, image_size, batch_size, **kwargs)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """What the trainings of both stages have in common.
-
-    Args:
-        steps: Training steps in all.
-        batch_size: Images in a batch.
-        optimizer: `"muon"`, or `"adam"` as in the paper.
-        learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
-        warmup_steps: Steps of linear rise of the learning rate.
-        decay_steps: Steps of linear fall to zero at the end.
-        gradient_accumulation_steps: Parts in which each device goes through
-            its share of a batch, to save memory.
-        clip_norm: Norm to which the gradient of all weights is clipped.
-        seed: Seeds the order of images, crops and flips.
-        steps_per_epoch: Steps between validations and logs.
-        checkpoint_minutes: Minutes between checkpoints.
-        resume: Whether to go on from the checkpoint in the output folder.
-        verbose: As for `fit`.
-    """
-
-    steps: int = 250_000
-    batch_size: int = 128
-    optimizer: str = "muon"
-    learning_rate: float | None = None
-    warmup_steps: int = 100
-    decay_steps: int = 0
-    clip_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
-    seed: int = 0
-    steps_per_epoch: int = 500
-    checkpoint_minutes: float = 5.0
-    resume: bool = False
-    verbose: int | str = "auto"
 
 
 def train_vqvae(

@@ -6,16 +6,16 @@ import time
 
 import numpy as np
 
-from keras_vqvae2.config import level_names
-from keras_vqvae2.extract import extract_codes
+from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.hub import from_pretrained
+from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
-from keras_vqvae2.pictures import save_image
-from keras_vqvae2.pictures import tile
-from keras_vqvae2.train import train_prior
-from keras_vqvae2.train import train_vqvae
-from keras_vqvae2.training.distribution import on_chief
+from keras_vqvae2.recipes.extract_codes import extract_codes
+from keras_vqvae2.recipes.train import train_prior
+from keras_vqvae2.recipes.train import train_vqvae
+from keras_vqvae2.visualization import save_image
+from keras_vqvae2.visualization import tile
 
 
 def train_two_stages(

@@ -5,6 +5,8 @@ import math
 import re
 import reprlib
 
+from keras_vqvae2.levels import level_names
+
 FORMAT = "keras-vqvae2"
 FORMAT_VERSION = 1
 
@@ -240,16 +242,6 @@ def _check_count(count, most, source):
             f"{source} describes a model of {count} parameters, more than the "
             f"{most} that are accepted."
         )
-
-
-def level_names(num_levels):
-    """Names of the code maps, coarse to fine: top first."""
-    if num_levels == 1:
-        return ("top",)
-    middle = ["middle"]
-    if num_levels != 3:
-        middle = [f"middle_{i}" for i in range(1, num_levels - 1)]
-    return ("top", *middle, "bottom")
 
 
 def is_name(name):

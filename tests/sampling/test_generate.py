@@ -10,10 +10,10 @@ from tiny_model import make_priors
 
 import keras_vqvae2
 from keras_vqvae2 import PixelSNAILPrior
-from keras_vqvae2 import config
 from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
-from keras_vqvae2.presets import PRESETS
+from keras_vqvae2.hub import config
+from keras_vqvae2.hub.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     def train_prior(model, level, prior, *args, **kwargs):
         trained.append(prior)
 
-    monkeypatch.setattr("keras_vqvae2.train.train_prior", train_prior)
+    monkeypatch.setattr("keras_vqvae2.recipes.train.train_prior", train_prior)
     assert main(on) == 0
     assert trained[0].compute_dtype == "bfloat16" and trained[0].num_blocks == 2
     assert main([*on, "--num-blocks", "3"]) == 2

@@ -22,7 +22,7 @@ def tile(rows, gap=_GAP):
 
     ```python
     image = np.zeros((8, 6, 3), "uint8")
-    picture = keras_vqvae2.pictures.tile([[image, image]], gap=4)
+    picture = keras_vqvae2.visualization.tile([[image, image]], gap=4)
     assert picture.shape == (8, 16, 3)
     ```
     """

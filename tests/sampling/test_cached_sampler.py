@@ -5,11 +5,11 @@ from keras import ops
 from small_prior import codes
 from small_prior import make
 
-from keras_vqvae2 import sampling
-from keras_vqvae2.sampling import CachedSampler
-from keras_vqvae2.sampling import draw_codes
-from keras_vqvae2.sampling import truncate_logits
-from keras_vqvae2.sampling import uniform_draws
+from keras_vqvae2.sampling import cached_sampler
+from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.draws import draw_codes
+from keras_vqvae2.sampling.draws import truncate_logits
+from keras_vqvae2.sampling.draws import uniform_draws
 
 TOP = codes(3, (3, 4))
 LABELS = np.array([2, 0, 1])
@@ -42,7 +42,7 @@ def log_softmax(x):
 )
 def test_cached_equals_full_under_teacher_forcing(changes, monkeypatch):
     # Several lengths of what attention sees, also on a small map.
-    monkeypatch.setattr(sampling, "_MIN_PREFIX", 2)
+    monkeypatch.setattr(cached_sampler, "_MIN_PREFIX", 2)
     prior = make(**changes)
     forced = codes(3, (6, 8), seed=9)
     own, log_probability, logits = sample(prior, forced=forced)

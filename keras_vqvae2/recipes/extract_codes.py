@@ -2,8 +2,8 @@
 
 import sys
 
+from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
-from keras_vqvae2.train import image_dataset
 
 
 def extract_codes(

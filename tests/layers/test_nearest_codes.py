@@ -3,25 +3,25 @@ import numpy as np
 import pytest
 from reference import nearest
 
-from keras_vqvae2.layers import _nearest
+from keras_vqvae2.layers import nearest_codes
 
 
 @pytest.mark.parametrize("num_vectors", [1, 7, 8, 9, 16, 29])
 def test_in_chunks(monkeypatch, num_vectors):
-    monkeypatch.setattr(_nearest, "_MAX_DISTANCES", 8 * 5)
-    monkeypatch.setattr(_nearest, "_MIN_ROWS", 2)
+    monkeypatch.setattr(nearest_codes, "_MAX_DISTANCES", 8 * 5)
+    monkeypatch.setattr(nearest_codes, "_MIN_ROWS", 2)
     sizes = []
-    argmax_of_scores = _nearest._argmax_of_scores
+    argmax_of_scores = nearest_codes._argmax_of_scores
 
     def recorded(rows, matrix, bias):
         sizes.append(rows.shape[0] * matrix.shape[1])
         return argmax_of_scores(rows, matrix, bias)
 
-    monkeypatch.setattr(_nearest, "_argmax_of_scores", recorded)
+    monkeypatch.setattr(nearest_codes, "_argmax_of_scores", recorded)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(num_vectors, 3)).astype("float32")
     codebook = rng.normal(size=(5, 3)).astype("float32")
-    codes = _nearest.nearest_codes(
+    codes = nearest_codes.nearest_codes(
         keras.ops.convert_to_tensor(vectors),
         keras.ops.convert_to_tensor(codebook),
     )
@@ -35,7 +35,7 @@ def test_in_chunks(monkeypatch, num_vectors):
 def test_lowest_index_of_a_tie():
     codebook = np.array([[4.0], [1.0], [-1.0], [1.0]], "float32")
     vectors = np.array([[0.0], [1.0], [4.0], [2.5]], "float32")
-    codes = _nearest.nearest_codes(
+    codes = nearest_codes.nearest_codes(
         keras.ops.convert_to_tensor(vectors),
         keras.ops.convert_to_tensor(codebook),
     )
@@ -48,7 +48,7 @@ def test_far_from_the_origin():
     rng = np.random.default_rng(0)
     vectors = (1000 + rng.normal(size=(200, 8))).astype("float32")
     codebook = (1000 + rng.normal(size=(50, 8))).astype("float32")
-    codes = _nearest.nearest_codes(
+    codes = nearest_codes.nearest_codes(
         keras.ops.convert_to_tensor(vectors),
         keras.ops.convert_to_tensor(codebook),
     )

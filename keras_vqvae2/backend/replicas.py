@@ -7,7 +7,7 @@ and PyTorch replicas each see their own part of the batch.
 import keras
 from keras import ops
 
-from keras_vqvae2.layers._microbatch import current_microbatch
+from keras_vqvae2.backend.step_record import current_microbatch
 
 
 def _tensorflow_context():

@@ -1,0 +1,15 @@
+"""Whole jobs: training of both stages, extraction of codes."""
+
+from keras_vqvae2.recipes.extract_codes import extract_codes
+from keras_vqvae2.recipes.train import train_prior
+from keras_vqvae2.recipes.train import train_vqvae
+from keras_vqvae2.recipes.train_two_stages import train_two_stages
+from keras_vqvae2.recipes.training_options import TrainingOptions
+
+__all__ = [
+    "TrainingOptions",
+    "extract_codes",
+    "train_prior",
+    "train_two_stages",
+    "train_vqvae",
+]

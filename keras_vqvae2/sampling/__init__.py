@@ -1,0 +1,15 @@
+"""Codes of new images, drawn from priors."""
+
+from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.draws import draw_codes
+from keras_vqvae2.sampling.draws import truncate_logits
+from keras_vqvae2.sampling.draws import uniform_draws
+from keras_vqvae2.sampling.generate import generate_codes
+
+__all__ = [
+    "CachedSampler",
+    "draw_codes",
+    "generate_codes",
+    "truncate_logits",
+    "uniform_draws",
+]
