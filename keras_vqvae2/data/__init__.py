@@ -1,20 +1,29 @@
-"""Image pipelines: folders of image files, and TFDS data sets by name.
+"""Image pipelines: folders of image files, TFDS data sets, TFRecords; codes.
 
-TensorFlow is imported when a data set is made, not before: reading a single
-image needs Pillow alone.
+TensorFlow is imported when a dataset is made: reading a single image needs
+Pillow alone.
 """
 
-from keras_vqvae2.data.code_shards import code_dataset as code_dataset
-from keras_vqvae2.data.code_shards import read_code_shards as read_code_shards
-from keras_vqvae2.data.code_shards import write_code_shards as write_code_shards
-from keras_vqvae2.data.image_dataset import image_dataset as image_dataset
-from keras_vqvae2.data.image_file import load_image as load_image
-from keras_vqvae2.data.image_folder import class_names as class_names
-from keras_vqvae2.data.image_folder import (
-    image_folder_dataset as image_folder_dataset,
-)
-from keras_vqvae2.data.image_folder import list_images as list_images
-from keras_vqvae2.data.tfds_images import tfds_dataset as tfds_dataset
-from keras_vqvae2.data.tfrecord_images import (
-    tfrecord_dataset as tfrecord_dataset,
-)
+from keras_vqvae2.data.code_shards import code_dataset
+from keras_vqvae2.data.code_shards import read_code_shards
+from keras_vqvae2.data.code_shards import write_code_shards
+from keras_vqvae2.data.image_dataset import image_dataset
+from keras_vqvae2.data.image_file import load_image
+from keras_vqvae2.data.image_folder import class_names
+from keras_vqvae2.data.image_folder import image_folder_dataset
+from keras_vqvae2.data.image_folder import list_images
+from keras_vqvae2.data.tfds_images import tfds_dataset
+from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
+
+__all__ = [
+    "class_names",
+    "code_dataset",
+    "image_dataset",
+    "image_folder_dataset",
+    "list_images",
+    "load_image",
+    "read_code_shards",
+    "tfds_dataset",
+    "tfrecord_dataset",
+    "write_code_shards",
+]

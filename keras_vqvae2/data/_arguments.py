@@ -6,13 +6,13 @@ SEED_LIMIT = 2**63
 def check_arguments(
     image_size, batch_size, seed, start_step, resize, shard, training
 ):
-    """Refuse wrong arguments at once, not in a worker thread later."""
+    """Raises ValueError now, not later in a worker thread."""
     check_integer("image_size", image_size)
     check_integer("batch_size", batch_size)
     check_integer("seed", seed, minimum=0)
     check_integer("start_step", start_step, minimum=0)
     if seed >= SEED_LIMIT:
-        raise ValueError(f"seed must be below 2**63, got {seed}.")
+        raise ValueError(f"`seed` must be below 2**63. Received: {seed}")
     if start_step and not training:
         raise ValueError(
             f"start_step={start_step} needs training=True: the validation "
@@ -27,14 +27,16 @@ def check_arguments(
                 "resize=None to crop at the image's own resolution."
             )
     if not isinstance(shard, tuple | list) or len(shard) != 2:
-        raise ValueError(f"shard must be a pair (index, count), got {shard!r}.")
+        raise ValueError(
+            f"`shard` must be a pair (index, count). Received: {shard!r}"
+        )
     index, count = shard
     check_integer("shard[1]", count)
     check_integer("shard[0]", index, minimum=0)
     if index >= count:
         raise ValueError(
-            f"shard's index must be below its count, got shard={shard!r}. "
-            "Workers are numbered from 0."
+            f"`shard` must have an index below its count: workers are "
+            f"numbered from 0. Received: {shard!r}"
         )
     if batch_size % count:
         raise ValueError(

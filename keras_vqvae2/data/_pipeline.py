@@ -1,14 +1,16 @@
-"""The steps that every image data set shares, as TensorFlow graphs."""
+"""Steps that all image data sets share, as TensorFlow graphs."""
 
 import os
 import warnings
 
 import keras
-import tensorflow as tf
 from PIL import Image
 
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.data.image_file import load_image
 from keras_vqvae2.data.image_file import load_image_bytes
+
+tf = LazyModule("tensorflow")
 
 # What makes Pillow turn an image or blend it: EXIF or XMP orientation, and
 # PNG's transparent colour. `\C` is any byte; `.` stops at invalid UTF-8.
@@ -19,7 +21,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def leave_gpu_alone():
-    """Keep TensorFlow off the GPU where it only feeds JAX or PyTorch."""
+    """Hides GPUs from TensorFlow where it only feeds JAX or PyTorch."""
     if keras.config.backend() != "tensorflow":
         try:
             tf.config.set_visible_devices([], "GPU")
@@ -29,12 +31,12 @@ def leave_gpu_alone():
 
 
 class Decoder:
-    """Decode images in the graph: `decoder(path)` or `decoder(id, contents)`.
+    """Decodes images in the graph: `decoder(path)` or `decoder(id, contents)`.
 
     Ordinary JPEG and PNG files are decoded by TensorFlow, without Python's
     lock. Whatever needs more care, or fails there, goes to Pillow. Returns
-    uint8 of shape (height, width, 3), or (0, 0, 3) with a warning, once per
-    file, where there is no image to be had.
+    uint8 of shape (height, width, 3), or (0, 0, 3) for an unreadable image,
+    with one warning per file.
     """
 
     def __init__(self):
@@ -75,7 +77,7 @@ class Decoder:
 
 
 def decode_plain(contents):
-    """Decode an ordinary JPEG or PNG as Pillow would; fail on any other."""
+    """Decodes an ordinary JPEG or PNG as Pillow would; fails on any other."""
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: _decode_plain_jpeg(contents),
@@ -120,7 +122,7 @@ def _has_plain_pixels(contents, height, width):
 
 
 def random_crop(image, image_size, resize, flip, seed, index):
-    """Cut a square whose place depends on nothing but (seed, index)."""
+    """Crops a square at a position that depends on (seed, index) only."""
     draws = tf.random.stateless_uniform(
         (3,), tf.stack([seed, index]), dtype=tf.float64, alg="philox"
     )
@@ -134,7 +136,7 @@ def random_crop(image, image_size, resize, flip, seed, index):
 
 
 def center_crop(image, image_size, resize):
-    """Cut the square in the middle."""
+    """Crops the square in the center."""
     return _crop(image, image_size, resize, None)
 
 
@@ -172,12 +174,12 @@ def _resize(image, image_size):
 
 
 def is_image(image):
-    """Whether the decoder found one."""
+    """Whether the decoder could read the image."""
     return tf.size(image) > 0
 
 
 def with_options(dataset):
-    """Keep the order whatever the parallelism, and read ahead."""
+    """Deterministic order under any parallelism, and prefetching."""
     options = tf.data.Options()
     options.deterministic = True
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)

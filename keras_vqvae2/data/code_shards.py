@@ -8,8 +8,12 @@ import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.data import _pipeline
 from keras_vqvae2.data._arguments import SEED_LIMIT
 from keras_vqvae2.files import atomic_path
+
+tf = LazyModule("tensorflow")
 
 _FORMAT = "keras-vqvae2 code shards 1"
 _INDEX = "index.json"
@@ -18,32 +22,46 @@ _INDEX = "index.json"
 def write_code_shards(
     batches, folder, *, num_embeddings, level_names, shard_size=4096
 ):
-    """Writes the codes of a data set, once, to a folder of shards.
+    """Writes the codes of a data set to a folder of shards.
 
-    `codes-00000.safetensors`, ... hold the integer arrays `<level>`,
-    `(images, height, width)`, and `labels`, `(images,)`, if there are any;
-    `index.json` is written last. Each file is written whole or not at all, so
-    that a run that was killed goes on after the last of them.
+    `codes-00000.safetensors`, ... hold an integer array `(images, height,
+    width)` for each level, and `labels`, `(images,)`, if there are any.
+    `index.json` is written last. Files are written atomically: a killed run
+    resumes after its last whole shard.
 
     Args:
-        batches: Function of a number of images to leave out at the start; its
-            result yields `(codes, labels)`, `codes` a tuple of integer arrays
-            `(batch, height_i, width_i)`, coarse to fine, `labels` an integer
-            array `(batch,)` or None.
+        batches: Function that takes the number of images to skip and returns
+            an iterable of `(codes, labels)`: `codes` is a tuple of integer
+            arrays `(batch, height_i, width_i)`, coarse to fine, and `labels`
+            an integer array `(batch,)` or None.
         folder: Folder to write to.
-        num_embeddings: Codebook entries of each level, at most 65536.
+        num_embeddings: Codebook vectors of each level, at most 65536.
         level_names: Names of the levels, coarse to fine.
         shard_size: Images in a shard.
 
     Returns:
-        Number of images in all.
+        Total number of images.
 
     Raises:
-        FileExistsError: If the folder holds shards that are complete, or
-            shards of another model or shard size.
-        ValueError: If an argument is out of range.
+        FileExistsError: If the folder has a complete set of codes, or shards
+            of another model or shard size.
+        ValueError: If an argument is out of range, or there are no images.
 
     Source: algorithm 2 of VQ-VAE-2, arXiv 1906.00446.
+
+    Example:
+
+    ```python
+    codes = (np.zeros((5, 2, 2), "int32"), np.ones((5, 4, 4), "int32"))
+    count = keras_vqvae2.data.write_code_shards(
+        lambda skipped: [(codes, None)],
+        folder / "codes",
+        num_embeddings=16,
+        level_names=("top", "bottom"),
+    )
+    codes, labels, index = keras_vqvae2.data.read_code_shards(folder / "codes")
+    assert count == 5 and codes["bottom"].shape == (5, 4, 4)
+    ```
     """
     check_integer("shard_size", shard_size)
     if not 1 <= num_embeddings <= 2**16:
@@ -60,14 +78,15 @@ def write_code_shards(
     }
     if (folder / _INDEX).exists():
         raise FileExistsError(
-            f"{folder} holds a complete set of codes. Name another folder."
+            f"{folder} has a complete set of codes already. Choose another "
+            "folder."
         )
     shard = 0
     while (path := _shard_path(folder, shard)).exists():
         if _read_header(path) != header:
             raise FileExistsError(
                 f"{path} is of another run: {_read_header(path)} instead of "
-                f"{header}. Name another folder."
+                f"{header}. Choose another folder."
             )
         shard += 1
     total = shard * shard_size
@@ -105,7 +124,7 @@ def write_code_shards(
     if pending:
         write(pending)
     if not total:
-        raise ValueError("There are no images to take codes of.")
+        raise ValueError("There are no images to extract codes from.")
     index = {**header, "num_images": total, "num_shards": shard}
     with atomic_path(folder / _INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=2) + "\n")
@@ -113,7 +132,7 @@ def write_code_shards(
 
 
 def read_code_shards(folder):
-    """All codes of a folder that `write_code_shards` has written.
+    """Reads all codes of a folder written by `write_code_shards`.
 
     Args:
         folder: The folder.
@@ -124,15 +143,15 @@ def read_code_shards(folder):
         `(images,)` or None; and the content of `index.json`.
 
     Raises:
-        FileNotFoundError: If the folder is no complete set of codes.
+        FileNotFoundError: If the folder has no complete set of codes.
         ValueError: If a file is damaged.
     """
     folder = pathlib.Path(folder)
     if not (folder / _INDEX).is_file():
         raise FileNotFoundError(
-            f"{folder} holds no complete set of codes: there is no {_INDEX}. "
-            "`keras-vqvae2 extract-codes` makes one, and goes on with one "
-            "that is not complete."
+            f"{folder} has no complete set of codes: there is no {_INDEX}. "
+            "`keras-vqvae2 extract-codes` writes one, or completes an "
+            "interrupted one."
         )
     index = json.loads((folder / _INDEX).read_text())
     if not isinstance(index, dict) or index.get("format") != _FORMAT:
@@ -173,21 +192,21 @@ def code_dataset(
 ):
     """Batches for a `PixelSNAILPrior`.
 
-    With `training=True` the stream has no end; each epoch is one pass over
-    the images in an order of its own, and batch `k` depends on the arguments
-    and `k` only. Otherwise the images come once, in their order.
+    With `training=True` the dataset is infinite: each epoch is one pass over
+    the images in a new order, and batch `k` depends on the arguments and `k`
+    only. Otherwise each image comes once, in order.
 
     Args:
         codes: Sequence of integer arrays `(images, height_i, width_i)`, coarse
-            to fine; the last are those that the prior is for.
+            to fine; the last one is the prior's own level.
         labels: Integer array `(images,)`, or None.
-        batch_size: Images in a batch.
-        training: Whether to shuffle and repeat without end.
-        seed: Integer from 0 to 2**63 - 1: the order of the images.
-        start_step: The first batch of the training stream.
-        drop_remainder: Whether validation leaves out a last, smaller batch.
-        shard: `(index, count)` gives worker `index` every `count`-th example
-            of each batch, from `index` on; `count` divides `batch_size`.
+        batch_size: Number of images in a batch, over all workers.
+        training: Whether to shuffle and repeat forever.
+        seed: Integer in `0 <= seed < 2**63`: seeds the order of the images.
+        start_step: Index of the first training batch.
+        drop_remainder: Whether validation drops a last, smaller batch.
+        shard: `(index, count)`: worker `index` gets every `count`-th example
+            of each batch, starting at `index`; `count` divides `batch_size`.
 
     Returns:
         `tf.data.Dataset` of dicts: `"codes"`, a tuple of int32 tensors
@@ -195,16 +214,21 @@ def code_dataset(
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    codes = (np.zeros((5, 2, 2), "int32"), np.ones((5, 4, 4), "int32"))
+    dataset = keras_vqvae2.data.code_dataset(codes, None, batch_size=2)
+    batch = next(iter(dataset))
+    assert batch["codes"][1].shape == (2, 4, 4)
+    ```
     """
     check_integer("batch_size", batch_size)
     check_integer("start_step", start_step, minimum=0)
     if check_integer("seed", seed, minimum=0) >= SEED_LIMIT:
         raise ValueError(f"`seed` must be below 2**63. Received: {seed}")
     size = len(codes[0])
-
-    import tensorflow as tf
-
-    from keras_vqvae2.data import _pipeline
 
     _pipeline.leave_gpu_alone()
     arrays = {"codes": tuple(tf.constant(level) for level in codes)}

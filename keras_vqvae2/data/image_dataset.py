@@ -6,24 +6,37 @@ _TFDS = "tfds:"
 
 
 def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
-    """Dataset of a folder of images, or of a TFDS name.
+    """Batches of square images from a folder, a TFDS name or TFRecords.
 
     Args:
-        data: Path of a folder, `tfds:<name>`, or a file of NVlabs' FFHQ,
-            `ffhq-r10.tfrecords`.
+        data: Path of a folder of images, `tfds:<name>`, or the path of a file
+            in NVlabs' format, such as `ffhq-r10.tfrecords`.
         image_size: Height and width of the crops.
-        batch_size: Images in a batch.
+        batch_size: Number of images in a batch, over all workers.
         split: Split of a TFDS data set.
-        **kwargs: As for `image_folder_dataset`.
+        **kwargs: Further arguments of `image_folder_dataset`, `tfds_dataset` or
+            `tfrecord_dataset`.
 
     Returns:
-        `tf.data.Dataset` of uint8 batches.
+        `tf.data.Dataset` of uint8 batches, or of pairs with labels.
+
+    Raises:
+        ValueError: If there is no such data set, or an argument is out of
+            range.
+
+    Example:
+
+    ```python
+    dataset = keras_vqvae2.data.image_dataset(photos, 64, 2, labels=True)
+    images, labels = next(iter(dataset))
+    assert images.shape == (2, 64, 64, 3) and labels.shape == (2,)
+    ```
     """
     if str(data).startswith(_TFDS):
         name = str(data)[len(_TFDS) :]
         return tfds_dataset(name, image_size, batch_size, split=split, **kwargs)
     if str(data).endswith(".tfrecords"):
         if kwargs.pop("labels", False):
-            raise ValueError(f"There are no labels in {data}.")
+            raise ValueError(f"{data} has no labels: pass `labels=False`.")
         return tfrecord_dataset(data, image_size, batch_size, **kwargs)
     return image_folder_dataset(data, image_size, batch_size, **kwargs)

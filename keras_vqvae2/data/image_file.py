@@ -11,29 +11,31 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 def load_image(path):
-    """Read a JPEG, PNG or WebP file as an RGB image.
+    """Reads a JPEG, PNG or WebP file as an RGB image.
 
-    EXIF orientation is applied. Greyscale, palette and CMYK images become RGB,
-    16-bit values keep their high byte, transparency is laid over white, and an
-    animation gives its first frame. A photo of 640 by 480 pixels becomes an
-    array of shape `(480, 640, 3)`.
+    EXIF orientation is applied. Greyscale, palette and CMYK images are
+    converted to RGB, 16-bit values keep their high byte, transparent images
+    are composited over white, and an animation gives its first frame. A photo
+    of 640 by 480 pixels becomes an array of shape `(480, 640, 3)`.
 
     Args:
-        path: the file's path.
+        path: Path of the file.
 
     Returns:
-        A `uint8` array of shape `(height, width, 3)`, values 0..255.
+        uint8 array `(height, width, 3)`, values 0..255.
 
     Raises:
-        ValueError: if the file is truncated, is not a JPEG, PNG or WebP image,
+        ValueError: If the file is truncated, is not a JPEG, PNG or WebP image,
             or has so many pixels that it looks like a decompression bomb
             (Pillow's limit: twice `PIL.Image.MAX_IMAGE_PIXELS`).
-        OSError: if the file cannot be opened, as `open` raises it.
+        OSError: If the file cannot be opened, as `open` raises it.
 
     Example:
-    >>> image = load_image("photo.jpg")
-    >>> image.shape
-    (480, 640, 3)
+
+    ```python
+    image = keras_vqvae2.data.load_image(photos / "cats" / "0.png")
+    assert image.shape == (96, 128, 3)
+    ```
     """
     path = os.fspath(path)
     with open(path, "rb") as file:
@@ -41,7 +43,7 @@ def load_image(path):
 
 
 def load_image_bytes(contents, name):
-    """Read an encoded image held in memory, as `load_image` reads a file."""
+    """Reads an encoded image from memory, as `load_image` reads a file."""
     return _read_image(io.BytesIO(contents), name)
 
 

@@ -2,29 +2,37 @@ import os
 
 import numpy as np
 
+from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.data import _pipeline
 from keras_vqvae2.data._arguments import check_arguments
+
+tf = LazyModule("tensorflow")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def list_images(folder):
-    """List the image files in a folder and the folders below it.
+    """Lists the image files in a folder and its subfolders.
 
-    Files are told by their names: `.jpg`, `.jpeg`, `.png` and `.webp`, in upper
-    or lower case. Hidden files and folders (`.name`) are left out.
+    Files are recognised by their extensions: `.jpg`, `.jpeg`, `.png` and
+    `.webp`, in upper or lower case. Hidden files and folders (`.name`) are
+    skipped.
 
     Args:
-        folder: the folder's path.
+        folder: Path of the folder.
 
     Returns:
-        The files' paths, each beginning with `folder`, sorted.
+        Sorted list of paths, each starting with `folder`.
 
     Raises:
-        ValueError: if there is no such folder, or no image in it.
+        ValueError: If there is no such folder, or no image in it.
 
     Example:
-    >>> list_images("photos")
-    ['photos/cats/1.jpg', 'photos/dogs/1.png']
+
+    ```python
+    paths = keras_vqvae2.data.list_images(photos)
+    assert paths[0] == f"{photos}/cats/0.png"
+    ```
     """
     folder = _check_folder(folder)
     paths = []
@@ -53,21 +61,23 @@ def list_images(folder):
 
 
 def class_names(folder):
-    """List the classes of a folder of class folders.
+    """Lists the classes of a folder that has one subfolder per class.
 
     Args:
-        folder: a folder that holds one folder of images per class.
+        folder: Path of a folder with one subfolder of images per class.
 
     Returns:
-        The names of the folders in `folder`, sorted: label 3 is the class
-        `class_names(folder)[3]`. Hidden folders (`.name`) are left out.
+        Sorted list of the subfolders' names: label 3 is the class
+        `class_names(folder)[3]`. Hidden folders (`.name`) are skipped.
 
     Raises:
-        ValueError: if there is no such folder, or no folder in it.
+        ValueError: If there is no such folder, or it has no subfolders.
 
     Example:
-    >>> class_names("photos")
-    ['cats', 'dogs']
+
+    ```python
+    assert keras_vqvae2.data.class_names(photos) == ["cats", "dogs"]
+    ```
     """
     folder = _check_folder(folder)
     names = [
@@ -97,42 +107,44 @@ def image_folder_dataset(
     drop_remainder=False,
     shard=(0, 1),
 ):
-    """Make batches of square images from a folder of image files.
+    """Batches of square images from a folder of image files.
 
-    With `training=True` the stream has no end. An epoch is one pass over the
-    folder in an order of its own; each image is cut at a random place and
-    mirrored half of the time. Batch `k` depends on the folder's contents, the
-    arguments and `k` only, so that `start_step=k` goes on from there at once.
-    Batches do not stop at an epoch's end: 10 images in batches of 4 give the
-    last 2 of an epoch together with the first 2 of the next.
+    With `training=True` the dataset is infinite. Each epoch
+    is one pass over the folder in a new order; images are randomly cropped,
+    and flipped horizontally with probability 0.5. Batch `k` depends on the
+    folder's contents, the arguments and `k` only, so `start_step=k` resumes
+    there at once. Batches cross the end of an epoch: with 10 images in batches
+    of 4, the last 2 of one epoch share a batch with the first 2 of the next.
 
-    With `training=False` the images come once, in the order of `list_images`,
-    each cut in its middle and never mirrored.
+    With `training=False` each image comes once, in the order of
+    `list_images`, center-cropped and not flipped.
 
     With `image_size=256` and `batch_size=32`, a batch has the shape
-    `(32, 256, 256, 3)`. A file that holds no image is named in a warning. In
-    training the epoch's next image takes its place, so that all others stay
-    where they were; in validation it is left out.
+    `(32, 256, 256, 3)`. A warning names each file that is not a readable image.
+    In training the epoch's next image takes its place, so all others stay
+    where they were; in validation it is skipped.
 
     Args:
-        folder: the folder, searched as by `list_images`.
-        image_size: side of the square images, in pixels.
-        batch_size: images per batch, of all workers together.
-        training: whether to shuffle, cut at random and repeat without end.
-        seed: integer from 0 to 2**63 - 1. The same seed gives the same stream.
-        start_step: the first batch of the training stream to give.
-        resize: what the shorter side is brought to before the crop, in pixels
-            (bicubic, antialiased); `None` crops at the image's own resolution.
-            An image too small for the crop is enlarged to fit in either case.
-        flip: whether training mirrors half of the images, left to right.
-        labels: `True` for class labels from the folders in `folder`, numbered
-            as by `class_names`; or these names as a list, where a validation
+        folder: Path of the folder, searched as by `list_images`.
+        image_size: Height and width of the crops, in pixels.
+        batch_size: Number of images in a batch, over all workers.
+        training: Whether to shuffle, crop randomly and repeat forever.
+        seed: Integer in `0 <= seed < 2**63`. The same seed gives the same
+            batches.
+        start_step: Index of the first training batch.
+        resize: Length in pixels to which the shorter side is resized before
+            cropping (bicubic, antialiased), or None to crop at the image's own
+            resolution. An image smaller than the crop is always enlarged.
+        flip: Whether training images are flipped horizontally with probability
+            0.5.
+        labels: True for class labels from the subfolders of `folder`, numbered
+            as by `class_names`; or the list of these names, since a validation
             folder may lack some of the training folder's classes.
-        drop_remainder: whether validation leaves out a last, smaller batch.
+        drop_remainder: Whether validation drops a last, smaller batch.
             Training has none.
-        shard: `(index, count)` gives worker `index` every `count`-th image of
-            each batch, from `index` on. All workers together see the same
-            stream as one alone.
+        shard: `(index, count)`: worker `index` gets every `count`-th image of
+            each batch, starting at `index`. All workers together see the same
+            batches as one alone.
 
     Returns:
         A `tf.data.Dataset` of `uint8` images of shape
@@ -141,24 +153,24 @@ def image_folder_dataset(
         `(batch_size / count,)`.
 
     Raises:
-        ValueError: if an argument is out of its range, the folder is missing
-            or empty, or an image lies in no class folder.
-        tf.errors.InvalidArgumentError: while iterating, if 100 files in a row
-            hold no image, or all there are.
+        ValueError: If an argument is out of range, the folder is missing
+            or empty, or an image is not inside a class folder.
+        tf.errors.InvalidArgumentError: While iterating, if 100 files in a
+            row, or all files, are not readable images.
 
     Example:
-    >>> train = image_folder_dataset("photos/train", 256, 32, seed=1)
-    >>> model.fit(train, steps_per_epoch=1000)
+
+    ```python
+    dataset = keras_vqvae2.data.image_folder_dataset(photos, 64, 2, seed=1)
+    images = next(iter(dataset))
+    assert images.shape == (2, 64, 64, 3)
+    ```
     """
     check_arguments(
         image_size, batch_size, seed, start_step, resize, shard, training
     )
     paths = list_images(folder)
     targets = _labels(folder, paths, labels) if labels is not False else None
-
-    import tensorflow as tf
-
-    from keras_vqvae2.data import _pipeline
 
     decode = _pipeline.Decoder()
     # As bytes: names need not be valid UTF-8.
@@ -194,7 +206,8 @@ def _check_folder(folder):
 def _labels(folder, paths, labels):
     if isinstance(labels, str):
         raise ValueError(
-            f"labels must be True, False or a list of names, got {labels!r}."
+            f"`labels` must be True, False or a list of names. Received: "
+            f"{labels!r}"
         )
     names = class_names(folder) if labels is True else list(labels)
     numbers = {name: number for number, name in enumerate(names)}

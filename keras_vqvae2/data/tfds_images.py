@@ -1,7 +1,12 @@
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.data import _pipeline
 from keras_vqvae2.data._arguments import check_arguments
+
+tf = LazyModule("tensorflow")
+tfds = LazyModule("tensorflow_datasets")
 
 
 def tfds_dataset(
@@ -22,42 +27,44 @@ def tfds_dataset(
     data_dir=None,
     download=False,
 ):
-    """Make batches of square images from a TensorFlow Datasets (TFDS) name.
+    """Batches of square images from a TensorFlow Datasets (TFDS) name.
 
-    The batches are those of `image_folder_dataset`, read from any TFDS data set
-    with a feature `"image"` of 8 or 16 bits. With `training=True` the stream
-    has no end and each epoch has an order of its own: the split's files are
-    shuffled, then the examples within a window of `shuffle_buffer`.
-    `start_step=k` gives batch `k` as an unbroken run would; it reads past the
-    examples of the epoch that it starts in, without decoding them.
+    As `image_folder_dataset`, for any TFDS data set with an 8-bit or 16-bit
+    feature `"image"`. With `training=True` the dataset is infinite, and
+    each epoch has a new order: the split's files are shuffled, then the
+    examples within a window of `shuffle_buffer`. `start_step=k` gives batch `k`
+    of an unbroken run; it skips the earlier examples of that epoch without
+    decoding them.
 
     With `image_size=256` and `batch_size=32`, a batch has the shape
-    `(32, 256, 256, 3)`. An example that holds no image is named in a warning.
-    In training another of its batch takes its place; in validation it is left
-    out.
+    `(32, 256, 256, 3)`. A warning names each example that is not a readable
+    image. In training another image of its batch takes its place; in validation
+    it is skipped.
 
     Args:
-        name: the data set's TFDS name, such as `"imagenet2012"` or
+        name: TFDS name of the data set, such as `"imagenet2012"` or
             `"cifar10:3.0.2"`.
-        image_size: side of the square images, in pixels.
-        batch_size: images per batch, of all workers together.
-        split: the split's TFDS name, such as `"train"` or `"train[:90%]"`.
-        training: whether to shuffle, cut at random and repeat without end.
-        seed: integer from 0 to 2**63 - 1. The same seed gives the same stream.
-        start_step: the first batch of the training stream to give.
-        resize: what the shorter side is brought to before the crop, in pixels;
-            `None` crops at the image's own resolution. An image too small for
-            the crop is enlarged to fit in either case.
-        flip: whether training mirrors half of the images, left to right.
-        labels: whether to give the feature `"label"` too.
-        drop_remainder: whether validation leaves out a last, smaller batch.
+        image_size: Height and width of the crops, in pixels.
+        batch_size: Number of images in a batch, over all workers.
+        split: TFDS name of the split, such as `"train"` or `"train[:90%]"`.
+        training: Whether to shuffle, crop randomly and repeat forever.
+        seed: Integer in `0 <= seed < 2**63`. The same seed gives the same
+            batches.
+        start_step: Index of the first training batch.
+        resize: Length in pixels to which the shorter side is resized before
+            cropping, or None to crop at the image's own resolution. An image
+            smaller than the crop is always enlarged.
+        flip: Whether training images are flipped horizontally with probability
+            0.5.
+        labels: Whether to return the feature `"label"` too.
+        drop_remainder: Whether validation drops a last, smaller batch.
             Training has none.
-        shard: `(index, count)` gives worker `index` every `count`-th image of
-            each batch, from `index` on.
-        shuffle_buffer: how many encoded examples to hold for the shuffle.
-        data_dir: where TFDS keeps its data; `None` for TFDS's own default.
-        download: whether TFDS may download and prepare the data set if it is
-            not there. It shows its progress.
+        shard: `(index, count)`: worker `index` gets every `count`-th image of
+            each batch, starting at `index`.
+        shuffle_buffer: Number of encoded examples held for shuffling.
+        data_dir: Folder where TFDS keeps its data, or None for its default.
+        download: Whether TFDS may download and prepare a missing data set. It
+            shows its progress.
 
     Returns:
         A `tf.data.Dataset` of `uint8` images of shape
@@ -66,31 +73,31 @@ def tfds_dataset(
         `(batch_size / count,)`.
 
     Raises:
-        ValueError: if an argument is out of its range; if TFDS has no such data
+        ValueError: If an argument is out of range; if TFDS has no such data
             set or split, or it has not been downloaded; if it has no feature
             `"image"` of 8 or 16 bits or, with labels, no class labels.
-        tf.errors.InvalidArgumentError: while iterating, if a whole training
-            batch holds no image.
+        tf.errors.InvalidArgumentError: While iterating, if no image of a
+            training batch is readable.
 
-    Example:
-    >>> train = tfds_dataset("cifar10", 32, 128, seed=1, download=True)
-    >>> model.fit(train, steps_per_epoch=390)
+    Example (not run: it downloads 160 MB):
+
+    ```
+    train = tfds_dataset("cifar10", 32, 128, seed=1, download=True)
+    model.fit(train, steps_per_epoch=390)
+    ```
     """
     check_arguments(
         image_size, batch_size, seed, start_step, resize, shard, training
     )
     check_integer("shuffle_buffer", shuffle_buffer)
     if not isinstance(labels, bool):
-        raise ValueError(f"labels must be True or False, got {labels!r}.")
-
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    from keras_vqvae2.data import _pipeline
+        raise ValueError(
+            f"`labels` must be True or False. Received: {labels!r}"
+        )
 
     _pipeline.leave_gpu_alone()
-    builder = _builder(tfds, name, data_dir)
-    _check_features(tfds, builder, labels)
+    builder = _builder(name, data_dir)
+    _check_features(builder, labels)
     if download:
         builder.download_and_prepare()
     wanted = {"image": True, "label": True} if labels else {"image": True}
@@ -209,7 +216,7 @@ def tfds_dataset(
     return _pipeline.with_options(dataset)
 
 
-def _builder(tfds, name, data_dir):
+def _builder(name, data_dir):
     try:
         return tfds.builder(name, data_dir=data_dir)
     # TFDS's own message lists every data set that it knows.
@@ -222,7 +229,7 @@ def _builder(tfds, name, data_dir):
         raise ValueError(f"TFDS cannot give {name!r}: {error}") from error
 
 
-def _check_features(tfds, builder, labels):
+def _check_features(builder, labels):
     features = builder.info.features
     kinds = (np.uint8, np.uint16)
     known = f"{builder.info.full_name} has the features {features}"

@@ -3,7 +3,11 @@ import struct
 
 import numpy as np
 
+from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.data import _pipeline
 from keras_vqvae2.data._arguments import check_arguments
+
+tf = LazyModule("tensorflow")
 
 # Around each record: its length and a check sum of it, a check sum of it.
 _HEADER, _FOOTER = 12, 4
@@ -22,42 +26,47 @@ def tfrecord_dataset(
     drop_remainder=False,
     shard=(0, 1),
 ):
-    """Make batches of square images from TFRecords of raw pixels.
+    """Batches of square images from TFRecords of raw pixels.
 
-    The records are those in which NVlabs distribute FFHQ (`ffhq-r10.tfrecords`
-    holds it at 1024x1024): a feature `"shape"`, `(channels, height, width)`,
-    and a feature `"data"`, the uint8 pixels, channels first. The batches are
-    those of `image_folder_dataset`: records are found by their place in the
-    file, so that shuffling, shards and `start_step` read nothing in vain.
+    NVlabs distributes FFHQ in this format (`ffhq-r10.tfrecords` at 1024x1024):
+    a feature `"shape"`, `(channels, height, width)`, and a feature `"data"`,
+    the uint8 pixels, channels first. Batches are as for
+    `image_folder_dataset`. Records are located by their offset in the file, so
+    shuffling, shards and `start_step` read nothing that they do not need.
 
     With `image_size=1024` and `batch_size=8`, a batch has the shape
     `(8, 1024, 1024, 3)`.
 
     Args:
-        path: a file, or a list of files that are read as one.
-        image_size: side of the square images, in pixels.
-        batch_size: images per batch, of all workers together.
-        training: whether to shuffle, cut at random and repeat without end.
-        seed: integer from 0 to 2**63 - 1. The same seed gives the same stream.
-        start_step: the first batch of the training stream to give.
-        resize: what the shorter side is brought to before the crop, in pixels;
-            `None` crops at the image's own resolution.
-        flip: whether training mirrors half of the images, left to right.
-        drop_remainder: whether validation leaves out a last, smaller batch.
-        shard: `(index, count)` gives worker `index` every `count`-th image of
-            each batch, from `index` on.
+        path: Path of a file, or a list of paths that are read as one file.
+        image_size: Height and width of the crops, in pixels.
+        batch_size: Number of images in a batch, over all workers.
+        training: Whether to shuffle, crop randomly and repeat forever.
+        seed: Integer in `0 <= seed < 2**63`. The same seed gives the same
+            batches.
+        start_step: Index of the first training batch.
+        resize: Length in pixels to which the shorter side is resized before
+            cropping, or None to crop at the image's own resolution.
+        flip: Whether training images are flipped horizontally with probability
+            0.5.
+        drop_remainder: Whether validation drops a last, smaller batch.
+        shard: `(index, count)`: worker `index` gets every `count`-th image of
+            each batch, starting at `index`.
 
     Returns:
         A `tf.data.Dataset` of `uint8` images of shape
         `(batch_size / count, image_size, image_size, 3)`, values 0..255.
 
     Raises:
-        ValueError: if an argument is out of its range, or a file is missing,
-            cut short or holds no records of such images.
+        ValueError: If an argument is out of range, or a file is missing,
+            truncated, or has no records of such images.
 
-    Example:
-    >>> train = tfrecord_dataset("ffhq-r10.tfrecords", 1024, 128)
-    >>> model.fit(train, steps_per_epoch=500)
+    Example (not run: it needs FFHQ):
+
+    ```
+    train = tfrecord_dataset("ffhq-r10.tfrecords", 1024, 128)
+    model.fit(train, steps_per_epoch=500)
+    ```
     """
     check_arguments(
         image_size, batch_size, seed, start_step, resize, shard, training
@@ -65,10 +74,6 @@ def tfrecord_dataset(
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     paths = [os.fspath(name) for name in paths]
     parts = [_find_records(name) for name in paths]
-
-    import tensorflow as tf
-
-    from keras_vqvae2.data import _pipeline
 
     _pipeline.leave_gpu_alone()
     files = tf.constant(paths)

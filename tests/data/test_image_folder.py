@@ -535,7 +535,7 @@ def test_label_errors(folder):
         image_folder_dataset(path, SIZE, 1, labels=True)
     with pytest.raises(ValueError, match="1.png lies in no class folder"):
         image_folder_dataset(path / "a", SIZE, 1, labels=["b"])
-    with pytest.raises(ValueError, match="list of names, got 'int'"):
+    with pytest.raises(ValueError, match="list of names. Received: 'int'"):
         image_folder_dataset(path, SIZE, 1, labels="int")
 
 
@@ -557,7 +557,7 @@ def test_label_errors(folder):
             {"seed": None},
             "`seed` must be .* at least 0.*: None",
         ),
-        ({"seed": 2**63}, "seed must be below"),
+        ({"seed": 2**63}, "`seed` must be below"),
         (
             {"start_step": -1},
             "`start_step` must be .* at least 0.*: -1",
@@ -565,8 +565,8 @@ def test_label_errors(folder):
         ({"start_step": 1, "training": False}, "needs training=True"),
         ({"resize": 7}, "resize=7 is less than image_size=8"),
         ({"resize": 0}, "`resize` must be a positive integer"),
-        ({"shard": 3}, "shard must be a pair"),
-        ({"shard": (2, 2)}, "index must be below its count"),
+        ({"shard": 3}, "`shard` must be a pair"),
+        ({"shard": (2, 2)}, "an index below its count"),
         ({"shard": (0, 0)}, "`shard.1.` must be a positive integer"),
         ({"shard": (0, 3)}, "Pass a multiple of 3"),
         (

@@ -237,7 +237,7 @@ def test_data_is_not_downloaded_unasked(tmp_path):
     [
         ({"image_size": -1}, "`image_size` must be a positive integer"),
         ({"shuffle_buffer": 0}, "`shuffle_buffer` must be a positive integer"),
-        ({"labels": ["a"]}, "labels must be True or False"),
+        ({"labels": ["a"]}, "`labels` must be True or False"),
         ({"split": "train[:0]"}, "split .*no data"),
         (
             {"training": False, "drop_remainder": True, "batch_size": 12},
