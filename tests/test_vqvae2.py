@@ -139,7 +139,7 @@ def test_lists_and_other_integers(model):
 
 def test_sees_weights_that_were_trained_since(model):
     x = images(1, 16, 16)
-    bias = model.vqvae.decoders[0].upsamples[-1].bias
+    bias = model.vqvae.decoders[-1].upsamples[-1].bias
     before, old = model.reconstruct(x), keras.ops.convert_to_numpy(bias)
     bias.assign(old + 0.5)
     after = model.reconstruct(x)

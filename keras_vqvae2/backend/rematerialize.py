@@ -1,4 +1,4 @@
-"""Rematerialisation of layers that drop out."""
+"""Recomputed activations, with the same dropout in both passes."""
 
 import contextlib
 import itertools
@@ -7,22 +7,23 @@ import keras
 from keras import ops
 
 
-def rematerialize(function, layers=(), wanted=True):
-    """`function`, whose activations are not kept but computed again.
+def rematerialize(function, layers=(), recompute=True):
+    """Recomputes a function's activations for the gradients.
 
     `keras.remat` alone would draw other dropout masks in the backward pass on
-    TensorFlow, and on JAX lead random state out of a trace. So the seeds are
-    drawn here, before, and are the same in both passes.
+    TensorFlow, and leak random state out of a trace on JAX. So the seeds are
+    drawn before, outside, and both passes use the same.
 
     Args:
         function: Function of tensors.
-        layers: The layers that it calls and that drop out, each once.
-        wanted: Without it, `function` is returned as it is.
+        layers: The layers with dropout that it calls, each once.
+        recompute: If false, `function` is returned as it is, and its
+            activations are kept.
 
     Returns:
         Function with the same results and gradients.
     """
-    if not wanted:
+    if not recompute:
         return function
     # PyTorch keeps its own random state over both passes.
     generators = [
@@ -45,11 +46,11 @@ def rematerialize(function, layers=(), wanted=True):
 
 
 def in_order(*tensors):
-    """The tensors, none before all are there; so are their gradients.
+    """The same tensors, available only once all are; also their gradients.
 
     What depends on one of them alone, as gates do on a coarser map, would run
-    for all layers ahead of time, and gradients with many shares would wait for
-    all of them: both keep everything in memory.
+    ahead of time for all layers, and a gradient that many layers add to would
+    wait for all of them: either way everything would stay in memory.
     """
     if keras.backend.backend() == "jax":
         import jax
@@ -65,7 +66,7 @@ def in_order(*tensors):
 
 @contextlib.contextmanager
 def given_seeds(generators, seeds):
-    """Inside, each generator's seeds follow from the given one alone."""
+    """Inside, the given seed alone decides a generator's seeds."""
     patched = [generator.__dict__.get("next") for generator in generators]
     for generator, seed in zip(generators, seeds, strict=True):
         generator.next = _seeds_from(seed)
@@ -75,7 +76,7 @@ def given_seeds(generators, seeds):
         for generator, before in zip(generators, patched, strict=True):
             if before is None:
                 del generator.next
-            else:  # rematerialised inside of what is rematerialised
+            else:  # nested
                 generator.next = before
 
 

@@ -1,16 +1,19 @@
 """Sums over the replicas of data-parallel training.
 
-On JAX an array is global: its sum already runs over every device. TensorFlow
-and PyTorch replicas each see their own part of the batch.
+Each replica of `tf.distribute` sees its own part of the batch. On JAX an array
+is global: its sum already runs over every device. PyTorch trains on one device.
 """
 
 import keras
 from keras import ops
 
-from keras_vqvae2.backend.step_record import current_microbatch
+from keras_vqvae2.backend.step_record import current_part
 
 
-def _tensorflow_context():
+def _replica_context():
+    """TensorFlow's context if there are several replicas, else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
@@ -19,61 +22,33 @@ def _tensorflow_context():
     return context
 
 
-def _torch_is_distributed():
-    import torch.distributed as dist
-
-    return dist.is_available() and dist.is_initialized()
-
-
 def replica_count_and_id():
     """Number of replicas, and the (possibly symbolic) index of this one."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        context = _tensorflow_context()
-        if context is not None:
-            return (
-                context.num_replicas_in_sync,
-                context.replica_id_in_sync_group,
-            )
-    elif backend == "torch" and _torch_is_distributed():
-        import torch.distributed as dist
-
-        return dist.get_world_size(), dist.get_rank()
-    return 1, 0
+    context = _replica_context()
+    if context is None:
+        return 1, 0
+    return context.num_replicas_in_sync, context.replica_id_in_sync_group
 
 
 def replica_sum(tensors):
     """Sums each tensor of a list over all replicas."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        context = _tensorflow_context()
-        if context is not None:
-            return context.all_reduce("SUM", tensors)
-    elif backend == "torch" and _torch_is_distributed():
-        import torch.distributed as dist
-
-        tensors = [tensor.clone() for tensor in tensors]
-        for tensor in tensors:
-            dist.all_reduce(tensor)
-    return tensors
+    context = _replica_context()
+    return tensors if context is None else context.all_reduce("SUM", tensors)
 
 
 def uniform_per_image(num_images, num_draws, seed_generator):
     """Random numbers of which each image has its own, however it is computed.
 
     Args:
-        num_images: Images of this replica and microbatch.
+        num_images: Images of this replica and part of the batch.
         num_draws: Numbers for each.
-        seed_generator: Seeds them; replicas and microbatches have the same.
+        seed_generator: Its seeds are the same in all replicas and parts.
 
     Returns:
         Float32 tensor `(num_images, num_draws)` in [0, 1).
     """
     num_replicas, replica_id = replica_count_and_id()
-    microbatch = current_microbatch()
-    num_parts, part = 1, 0
-    if microbatch is not None:
-        num_parts, part = microbatch.count, microbatch.index
+    part, num_parts = current_part()
     draws = keras.random.uniform(
         (num_replicas * num_images * num_parts, num_draws),
         seed=seed_generator,

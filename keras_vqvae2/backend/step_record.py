@@ -1,40 +1,45 @@
-"""Parts of a batch that are computed one after the other, to save memory."""
+"""What the layers of a model leave for its training step."""
 
 import contextlib
 import threading
 
-_current = threading.local()
+# The replicas of `tf.distribute` are threads that share the layers.
+_of_thread = threading.local()
 
 
-class Microbatch:
-    """Every `count`-th image of a batch, from the `index`-th on.
+class StepRecord:
+    """Losses and statistics of one forward pass, by the layer's name.
+
+    A pass may see only a part of its replica's batch: every `count`-th image,
+    from the `index`-th on.
 
     Args:
         index: Index of the part, an integer or a scalar tensor.
         count: Number of parts, an integer.
     """
 
-    def __init__(self, index, count):
+    def __init__(self, index=0, count=1):
         self.index = index
         self.count = count
+        self.losses = {}
         self.statistics = {}
 
     @contextlib.contextmanager
     def scope(self):
-        """Quantizers that are called inside learn nothing yet.
-
-        What they would have learned from, a list of tensors to be summed over
-        the parts, is in `statistics` by the quantizer's name; its `learn`
-        takes the sum.
-        """
-        # Replicas of `tf.distribute` are threads.
-        _current.microbatch = self
+        """Layers called inside add to this record and update no codebook."""
+        _of_thread.record = self
         try:
-            yield
+            yield self
         finally:
-            _current.microbatch = None
+            _of_thread.record = None
 
 
-def current_microbatch():
-    """The `Microbatch` whose scope this is, or None."""
-    return getattr(_current, "microbatch", None)
+def current_record():
+    """The record whose scope this is; None outside of a model's step."""
+    return getattr(_of_thread, "record", None)
+
+
+def current_part():
+    """`(index, count)` of the part of the batch that this pass sees."""
+    record = current_record()
+    return (0, 1) if record is None else (record.index, record.count)

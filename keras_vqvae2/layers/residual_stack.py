@@ -86,7 +86,7 @@ class ResidualStack(keras.layers.Layer):
             def block(x, spatial=spatial, pointwise=pointwise):
                 return x + pointwise(spatial(_relu(x, training)))
 
-            x = rematerialize(block, wanted=recompute)(x)
+            x = rematerialize(block, recompute=recompute)(x)
         return _relu(x, training)
 
     def compute_output_shape(self, input_shape):

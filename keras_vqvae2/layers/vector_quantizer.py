@@ -1,16 +1,14 @@
-import threading
-import weakref
-
 import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.replicas import replica_count_and_id
 from keras_vqvae2.backend.replicas import replica_sum
-from keras_vqvae2.backend.step_record import current_microbatch
+from keras_vqvae2.backend.step_record import current_part
+from keras_vqvae2.backend.step_record import current_record
+from keras_vqvae2.layers.code_restarts import draw_candidates
+from keras_vqvae2.layers.code_restarts import restarts
+from keras_vqvae2.layers.code_restarts import usable
 from keras_vqvae2.layers.nearest_codes import nearest_codes
-
-_of_thread = threading.local()
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -36,6 +34,10 @@ class VectorQuantizer(keras.layers.Layer):
     happen only in training and while the layer is trainable; `evaluate`,
     `predict` and a frozen layer move nothing. The layer computes in float32
     under every dtype policy, since half precision distances flip codes.
+
+    The models of this library update the codebook once their step knows that
+    the gradients are finite (`update_codebook`). In any other model, and
+    called by itself, the layer updates it at the end of each training call.
 
     Args:
         num_embeddings: Number of codebook vectors, K.
@@ -99,7 +101,6 @@ class VectorQuantizer(keras.layers.Layer):
         self.dead_code_threshold = dead_code_threshold
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_masking = True
 
     def _check_last_axis(self, input_shape):
         if input_shape[-1] != self.embedding_dim:
@@ -178,26 +179,30 @@ class VectorQuantizer(keras.layers.Layer):
         inputs = ops.cast(inputs, "float32")
         vectors = ops.reshape(inputs, (-1, self.embedding_dim))  # (N, D)
         detached = ops.stop_gradient(vectors)
-        learning = training and self.trainable
-        microbatch = current_microbatch()
-        if learning:
-            per_image = ops.shape(vectors)[0] // ops.shape(inputs)[0]
-            candidates = self._draw_candidates(detached, per_image)  # (K, D)
-            if microbatch is None:
-                (candidates,) = replica_sum([candidates])
-                self._fill(candidates)
-        codebook = self.codebook
+        codebook = self.codebook  # (K, D)
+        updating = training and self.trainable
+        if updating:
+            candidates = draw_candidates(
+                detached,
+                ops.shape(vectors)[0] // ops.shape(inputs)[0],
+                self.num_embeddings,
+                self.seed_generator,
+            )  # (K, D)
+            codebook = self._filled(codebook, candidates)
         codes = nearest_codes(detached, ops.stop_gradient(codebook))  # (N,)
         quantized = ops.take(codebook, codes, axis=0)  # (N, D)
-        self._add_losses(vectors, quantized)
+        loss = self._loss(vectors, quantized)
+        self.add_loss(loss)
+        record = current_record()
+        if record is not None:
+            record.losses[self.name] = loss
         quantized = ops.stop_gradient(quantized)
-        if learning:
-            statistics = self._statistics(detached, codes)
-            if microbatch is None:
-                self._update(replica_sum(statistics))
-                self._restart_dead_codes(candidates)
+        if updating:
+            statistics = [*self._statistics(detached, codes), candidates]
+            if record is None:
+                self.update_codebook(statistics)
             else:
-                microbatch.statistics[self.name] = [*statistics, candidates]
+                record.statistics[self.name] = statistics
         # The difference is zero, but its gradient is not: the value stays
         # exactly the codebook's.
         quantized = quantized + (vectors - detached)
@@ -207,129 +212,32 @@ class VectorQuantizer(keras.layers.Layer):
             ops.reshape(codes, shape[:-1]),
         )
 
-    @property
-    def statistics_shapes(self):
-        """Shapes of the tensors that `learn` takes."""
-        codes = (self.num_embeddings, self.embedding_dim)
-        return [(self.num_embeddings,), codes]
+    def _filled(self, codebook, candidates):
+        """The codebook of this call: an empty one becomes the candidates.
 
-    def learn(self, statistics):
-        """Ends a training step whose batch came in microbatches.
-
-        An empty codebook is filled now, not before the step.
-
-        Args:
-            statistics: What a `Microbatch` collected for this layer, summed
-                over the microbatches.
+        A part of the batch has not all of them, and is quantized with the
+        codebook as it is.
         """
-        *statistics, candidates = replica_sum(statistics)
-        self._update(statistics)
-        self._restart_dead_codes(candidates)
+        _, num_parts = current_part()
+        if num_parts > 1:
+            return codebook
+        (candidates,) = replica_sum([candidates])
+        fill = ops.logical_and(self._empty(), usable(candidates))[:, None]
+        gradient = codebook - ops.stop_gradient(codebook)  # zero in value
+        return ops.where(fill, candidates + gradient, codebook)
 
-    def _add_losses(self, vectors, quantized):
+    def _empty(self):
+        return ops.convert_to_tensor(self.initialized.value) < 0.5
+
+    def _loss(self, vectors, quantized):
         commitment = ops.mean(
             ops.square(vectors - ops.stop_gradient(quantized))
         )
         codebook = ops.mean(ops.square(ops.stop_gradient(vectors) - quantized))
-        self._add_own_loss(codebook + self.commitment_cost * commitment)
-
-    def _add_own_loss(self, loss):
-        self.add_loss(loss)
-        if not hasattr(_of_thread, "losses"):
-            _of_thread.losses = weakref.WeakKeyDictionary()
-        _of_thread.losses[self] = loss
-
-    @property
-    def last_loss(self):
-        """Loss of the last call, on this replica.
-
-        `losses` has those of all replicas of `tf.distribute` that are in this
-        process: they share the layer, each in a thread of its own.
-        """
-        return _of_thread.losses[self]
-
-    def _fill(self, candidates):
-        """Fills the codebook before its first use."""
-        empty = ops.convert_to_tensor(self.initialized.value) < 0.5
-        self._move_codes(
-            ops.broadcast_to(empty, (self.num_embeddings,)), candidates, 1.0
-        )
-
-    def _restart_dead_codes(self, candidates):
-        counts = ops.convert_to_tensor(self.counts.value)
-        empty = ops.convert_to_tensor(self.initialized.value) < 0.5
-        mean_count = ops.mean(counts)
-        dead = counts < self.dead_code_threshold * mean_count
-        # A moved code that nobody uses is dead again when its count has
-        # halved, after 69 steps at a decay of 0.99: early in training, when
-        # the encoder moves fast, it gets its next chance soon.
-        share = ops.where(empty, 1.0, 2 * self.dead_code_threshold)
-        self._move_codes(
-            ops.logical_or(dead, empty), candidates, share * mean_count
-        )
-
-    def _draw_candidates(self, vectors, vectors_per_image):
-        """One vector of the whole batch for each code, `(K, D)`.
-
-        The replicas and microbatches draw the same. Each gives the vectors
-        that it has and zeros for the others, so that their sum is all.
-        """
-        num_images = ops.shape(vectors)[0] // vectors_per_image
-        num_replicas, replica_id = replica_count_and_id()
-        microbatch = current_microbatch()
-        num_parts = 1 if microbatch is None else microbatch.count
-        total = ops.cast(
-            ops.shape(vectors)[0] * num_replicas * num_parts, "float32"
-        )
-        # One draw from each K-th of the batch, cut between whole vectors, so
-        # that no two are the same.
-        edges = ops.floor(
-            ops.arange(self.num_embeddings + 1, dtype="float32")
-            * (total / self.num_embeddings)
-        )
-        draws = keras.random.uniform(
-            (self.num_embeddings,), seed=self.seed_generator, dtype="float32"
-        )
-        indices = edges[:-1] + ops.floor(draws * (edges[1:] - edges[:-1]))
-        indices = ops.cast(ops.minimum(indices, total - 1), "int32")
-        if num_replicas * num_parts == 1:
-            return ops.take(vectors, indices, axis=0)
-        # A replica has the images that follow those of the replica before; a
-        # microbatch has every `num_parts`-th of them.
-        image = indices // vectors_per_image
-        image = image - replica_id * (num_images * num_parts)
-        row = image // num_parts * vectors_per_image
-        row = row + indices % vectors_per_image
-        mine = ops.logical_and(image >= 0, image < num_images * num_parts)
-        if microbatch is not None:
-            mine = ops.logical_and(mine, image % num_parts == microbatch.index)
-        last = ops.shape(vectors)[0] - 1
-        picked = ops.take(vectors, ops.clip(row, 0, last), axis=0)
-        return ops.where(mine[:, None], picked, ops.zeros_like(picked))
-
-    def _move_codes(self, wanted, candidates, new_count):
-        """Moves the codes `wanted`, `(K,)`, where their candidate is usable."""
-        usable = ops.all(ops.isfinite(candidates), axis=-1)
-        moved = ops.logical_and(wanted, usable)
-        self._set_codes(moved[:, None], candidates, new_count)
-        self.counts.assign(ops.where(moved, new_count, self.counts.value))
-        # A later batch without a usable vector must not start over.
-        initialized = ops.cast(ops.any(usable), "float32")
-        self.initialized.assign(
-            ops.maximum(self.initialized.value, initialized)
-        )
-
-    def _set_codes(self, moved, candidates, new_count):
-        self.offsets.assign(
-            ops.where(
-                moved,
-                candidates - ops.stop_gradient(self.embeddings.value),
-                self.offsets.value,
-            )
-        )
+        return codebook + self.commitment_cost * commitment
 
     def _statistics(self, vectors, codes):
-        """What `_update` needs of a batch, as a list of sums over it."""
+        """Sums over a batch that `update_codebook` needs, as a list."""
         counts = ops.segment_sum(
             ops.ones_like(codes, dtype="float32"),
             codes,
@@ -337,13 +245,54 @@ class VectorQuantizer(keras.layers.Layer):
         )
         return [counts]
 
-    def _update(self, statistics):
-        """Moves the running counts."""
-        (batch_counts,) = statistics
-        self.counts.assign(self._moving_average(self.counts, batch_counts))
+    @property
+    def statistics_shapes(self):
+        """Shapes of the tensors that `update_codebook` takes."""
+        codes = (self.num_embeddings, self.embedding_dim)
+        return [(self.num_embeddings,), codes]
 
-    def _moving_average(self, variable, value):
-        return self._count_decay * variable + (1 - self._count_decay) * value
+    def update_codebook(self, statistics, finite=True):
+        """Ends a training step: moving averages, restarts of dead codes.
+
+        Args:
+            statistics: What calls inside of `StepRecord.scope` recorded for
+                this layer, summed over the parts of this replica's batch.
+            finite: Boolean, maybe a tensor. If false, nothing changes.
+        """
+        *statistics, candidates = replica_sum(statistics)
+        old = {
+            name: ops.convert_to_tensor(getattr(self, name).value)
+            for name in self._state_names
+        }
+        new = self._averaged(old, statistics)
+        moved, new_count = restarts(
+            new["counts"], self._empty(), candidates, self.dead_code_threshold
+        )
+        new |= self._moved(new, moved[:, None], candidates, new_count)
+        new["counts"] = ops.where(moved, new_count, new["counts"])
+        # A later batch without a usable vector must not start over.
+        new["initialized"] = ops.maximum(
+            old["initialized"], ops.cast(ops.any(usable(candidates)), "float32")
+        )
+        for name, value in new.items():
+            getattr(self, name).assign(ops.where(finite, value, old[name]))
+
+    _state_names = ("counts", "initialized", "offsets")
+
+    def _averaged(self, state, statistics):
+        """The state after a batch, without restarts."""
+        (batch_counts,) = statistics
+        counts = self._moving_average(state["counts"], batch_counts)
+        return {**state, "counts": counts}
+
+    def _moving_average(self, value, batch_value):
+        decay = self._count_decay
+        return decay * value + (1 - decay) * batch_value
+
+    def _moved(self, state, moved, candidates, new_count):
+        """What changes where `moved`, `(K, 1)`, codes become candidates."""
+        offsets = candidates - ops.stop_gradient(self.embeddings.value)
+        return {"offsets": ops.where(moved, offsets, state["offsets"])}
 
     def compute_output_spec(self, inputs, training=False):
         self._check_last_axis(inputs.shape)

@@ -22,8 +22,8 @@ class VectorQuantizerEMA(VectorQuantizer):
     on purpose: it pulls rare codes toward the origin and off the data.
 
     The layer adds the commitment loss alone,
-    `commitment_cost * mean((z - sg[e])^2)`. Under `tf.distribute` and
-    `torch.distributed` the counts and sums are those of all replicas.
+    `commitment_cost * mean((z - sg[e])^2)`. Under `tf.distribute` the counts
+    and sums are those of all replicas.
 
     Args:
         num_embeddings: Number of codebook vectors, K.
@@ -104,52 +104,51 @@ class VectorQuantizerEMA(VectorQuantizer):
         """Float32 tensor `(num_embeddings, embedding_dim)`."""
         return ops.convert_to_tensor(self.embeddings.value)
 
-    def _add_losses(self, vectors, quantized):
+    def _loss(self, vectors, quantized):
         commitment = ops.mean(
             ops.square(vectors - ops.stop_gradient(quantized))
         )
-        self._add_own_loss(self.commitment_cost * commitment)
-
-    @property
-    def statistics_shapes(self):
-        """Shapes of the tensors that `learn` takes."""
-        codes = (self.num_embeddings, self.embedding_dim)
-        return [(self.num_embeddings,), codes, codes]
-
-    def _set_codes(self, moved, candidates, new_count):
-        self.embeddings.assign(
-            ops.where(moved, candidates, self.embeddings.value)
-        )
-        self.sums.assign(
-            ops.where(moved, new_count * candidates, self.sums.value)
-        )
+        return self.commitment_cost * commitment
 
     def _statistics(self, vectors, codes):
         sums = ops.segment_sum(vectors, codes, num_segments=self.num_embeddings)
         return [*super()._statistics(vectors, codes), sums]
 
-    def _update(self, statistics):
+    @property
+    def statistics_shapes(self):
+        """Shapes of the tensors that `update_codebook` takes."""
+        codes = (self.num_embeddings, self.embedding_dim)
+        return [(self.num_embeddings,), codes, codes]
+
+    _state_names = ("counts", "initialized", "embeddings", "sums")
+
+    def _averaged(self, state, statistics):
         batch_counts, batch_sums = statistics
         # One bad batch must not poison the codebook for good.
         finite = ops.all(ops.isfinite(batch_sums))
-        counts = ops.where(
-            finite,
-            self._moving_average(self.counts, batch_counts),
-            self.counts.value,
-        )
-        sums = ops.where(
-            finite,
-            self._moving_average(self.sums, batch_sums),
-            self.sums.value,
+        counts, sums = (
+            ops.where(
+                finite, self._moving_average(state[name], value), state[name]
+            )
+            for name, value in (("counts", batch_counts), ("sums", batch_sums))
         )
         means = sums / ops.maximum(counts, self.epsilon)[:, None]
-        self.embeddings.assign(
-            ops.where(
-                (counts > self.epsilon)[:, None], means, self.embeddings.value
-            )
+        embeddings = ops.where(
+            (counts > self.epsilon)[:, None], means, state["embeddings"]
         )
-        self.counts.assign(counts)
-        self.sums.assign(sums)
+        return {
+            **state,
+            "counts": counts,
+            "sums": sums,
+            "embeddings": embeddings,
+        }
+
+    def _moved(self, state, moved, candidates, new_count):
+        sums = new_count * candidates
+        return {
+            "embeddings": ops.where(moved, candidates, state["embeddings"]),
+            "sums": ops.where(moved, sums, state["sums"]),
+        }
 
     def get_config(self):
         return {

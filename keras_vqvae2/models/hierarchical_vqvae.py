@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.replicas import uniform_per_image
+from keras_vqvae2.backend.step_record import current_record
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -18,13 +19,13 @@ from keras_vqvae2.models._inputs import check_training_images
 from keras_vqvae2.models._inputs import is_symbolic
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
+from keras_vqvae2.training import BuiltInLoss
 from keras_vqvae2.training import CodebookPerplexity
 from keras_vqvae2.training import CodebookUsage
-from keras_vqvae2.training import OwnLoss
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
+class HierarchicalVQVAE(BuiltInLoss, BackendStep, keras.Model):
     """Autoencoder with one map of discrete codes per level (VQ-VAE-2).
 
     With `strides=(4, 2)`, an image of 256x256 pixels becomes a bottom map of
@@ -42,8 +43,10 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
     `skipped_steps`.
 
     Args:
-        strides: Downsampling of each level, powers of two, finest level
-            first: relative to the image, then to the level before.
+        strides: Downsampling of each level, powers of two, in the order in
+            which an image passes them, finest level first: relative to the
+            image, then to the level before. Everything else that has one
+            entry a level, codes and layers alike, goes coarse to fine.
         hidden_dim: Channels of the convolutions ("hidden units"), even.
         residual_dim: Channels inside residual blocks ("residual units").
         num_residual_blocks: Residual blocks of each encoder and decoder.
@@ -65,7 +68,7 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         images: uint8 or float tensor `(batch, height, width, num_channels)`,
             pixel values 0..255; height and width are multiples of
             `total_stride`.
-        training: Whether the codebooks learn.
+        training: Whether the codebooks are updated.
 
     Returns:
         Tuple `(reconstructions, codes)`: float32 images, nominally in 0..255
@@ -130,16 +133,15 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+        # Coarse to fine, as the codes. The layers are made in the order of
+        # `strides`: a random seed gives the same weights as ever.
         self.encoders = []
         self.projections = []
         self.quantizers = []
         self.decoders = []
         self.upsamples = []
-        names = level_names(self.num_levels)[::-1]  # finest first
-        for level, (name, stride) in enumerate(
-            zip(names, self.strides, strict=True)
-        ):
-            self._add_level(level, name, stride)
+        for level in reversed(range(self.num_levels)):
+            self._add_level(level)
 
         self.loss_metric = keras.metrics.Mean(name="loss")
         self.mse_metric = keras.metrics.Mean(name="mse")
@@ -162,61 +164,63 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
 
         return hub.from_pretrained(name_or_path, **kwargs).vqvae
 
-    def _add_level(self, level, name, stride):
+    def _add_level(self, level):
+        name = self.level_names[level]
+        finest = level == self.num_levels - 1
         conv_stack = {
-            "stride": stride,
+            "stride": self._stride(level),
             "hidden_dim": self.hidden_dim,
             "residual_dim": self.residual_dim,
             "num_residual_blocks": self.num_residual_blocks,
             "dtype": self.dtype_policy,
         }
-        self.encoders.append(Encoder(name=f"encoder_{name}", **conv_stack))
-        self.projections.append(
-            keras.layers.Conv2D(
-                self.embedding_dim,
-                1,
-                data_format="channels_last",
-                dtype=self.dtype_policy,
-                name=f"projection_{name}",
-            )
+        self.encoders.insert(0, Encoder(name=f"encoder_{name}", **conv_stack))
+        projection = keras.layers.Conv2D(
+            self.embedding_dim,
+            1,
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+            name=f"projection_{name}",
         )
+        self.projections.insert(0, projection)
         quantizer = {
             "num_embeddings": self.num_embeddings,
             "embedding_dim": self.embedding_dim,
             "commitment_cost": self.commitment_cost,
             "dead_code_threshold": self.dead_code_threshold,
-            "seed": self.seed + level,
+            "seed": self.seed + self.num_levels - 1 - level,
             "dtype": self.dtype_policy,
             "name": f"quantizer_{name}",
         }
         if self.decay is None:
-            self.quantizers.append(VectorQuantizer(**quantizer))
+            quantizer = VectorQuantizer(**quantizer)
         else:
-            self.quantizers.append(
-                VectorQuantizerEMA(decay=self.decay, **quantizer)
-            )
-        output_dim = self.embedding_dim if level else self.num_channels
-        self.decoders.append(
-            Decoder(output_dim, name=f"decoder_{name}", **conv_stack)
-        )
+            quantizer = VectorQuantizerEMA(decay=self.decay, **quantizer)
+        self.quantizers.insert(0, quantizer)
+        output_dim = self.num_channels if finest else self.embedding_dim
+        decoder = Decoder(output_dim, name=f"decoder_{name}", **conv_stack)
+        self.decoders.insert(0, decoder)
         # Brings this and all coarser quantized maps to the next finer size.
-        self.upsamples.append(
-            [
-                keras.layers.Conv2DTranspose(
-                    self._joined_dim(level),
-                    4,
-                    strides=2,
-                    padding="same",
-                    data_format="channels_last",
-                    dtype=self.dtype_policy,
-                    name=f"upsample_{name}_{i}",
-                )
-                for i in range(num_halvings(stride) if level else 0)
-            ]
-        )
+        upsamples = [
+            keras.layers.Conv2DTranspose(
+                self._joined_dim(level),
+                4,
+                strides=2,
+                padding="same",
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name=f"upsample_{name}_{i}",
+            )
+            for i in range(0 if finest else num_halvings(self._stride(level)))
+        ]
+        self.upsamples.insert(0, upsamples)
+
+    def _stride(self, level):
+        """Stride of a level, counted coarse to fine."""
+        return self.strides[self.num_levels - 1 - level]
 
     def _joined_dim(self, level):
-        return self.embedding_dim * (self.num_levels - level)
+        return self.embedding_dim * (level + 1)
 
     @property
     def num_levels(self):
@@ -251,10 +255,10 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
 
     def build(self, input_shape):
         shape = input_shape
-        for level in range(self.num_levels):
+        for level in reversed(range(self.num_levels)):
             self.encoders[level].build(shape)
             shape = (*input_shape[:-1], self.hidden_dim)
-            coarser = self.embedding_dim * (level < self.num_levels - 1)
+            coarser = self.embedding_dim if level else 0
             self.projections[level].build(
                 (*input_shape[:-1], self.hidden_dim + coarser)
             )
@@ -270,7 +274,7 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         """All quantized maps down to `level`, at that level's size."""
         if coarser is None:
             return quantized
-        for upsample in self.upsamples[level + 1]:
+        for upsample in self.upsamples[level - 1]:
             coarser = upsample(coarser)
         return ops.concatenate([coarser, quantized], axis=-1)
 
@@ -280,30 +284,31 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         x = ops.cast(images, "float32") / 127.5 - 1.0
         x = ops.cast(x, self.compute_dtype)
         features = []
-        for encoder in self.encoders:
+        for encoder in reversed(self.encoders):
             x = encoder(x)
-            features.append(x)
+            features.insert(0, x)
         joined = None
         codes = []
         dropped = None
         if training and self.level_dropout and self.num_levels > 1:
             dropped = self._draw_dropped_levels(ops.shape(images)[0])
-        for level in reversed(range(self.num_levels)):
+        for level in range(self.num_levels):
             x = features[level]
             if joined is not None:
-                decoded = self.decoders[level + 1](joined)
+                decoded = self.decoders[level - 1](joined)
                 x = ops.concatenate([decoded, x], axis=-1)
             quantizer = self.quantizers[level]
             if dropped is not None:
-                # Before the codebook learns, as every part of the batch sees
-                # it.
+                # Of the codebook as it was before this step: every part of
+                # the batch has the same.
                 mean = ops.stop_gradient(quantizer.mean_embedding())
             quantized, level_codes = quantizer(
                 self.projections[level](x), training=training
             )
             codes.append(level_codes)
             if dropped is not None:
-                keep = (level >= dropped)[:, None, None, None]  # (B, 1, 1, 1)
+                keep = level < self.num_levels - dropped
+                keep = keep[:, None, None, None]  # (B, 1, 1, 1)
                 quantized = ops.where(keep, quantized, mean)
             joined = self._join(level, joined, quantized)
         return joined, tuple(codes)
@@ -317,7 +322,7 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
 
     def call(self, images, training=False):
         joined, codes = self._quantize_levels(images, training)
-        return self._to_pixels(self.decoders[0](joined)), codes
+        return self._to_pixels(self.decoders[-1](joined)), codes
 
     def compute_output_spec(self, images, training=False):
         check_image_shape(images.shape, self.num_channels, self.total_stride)
@@ -381,19 +386,18 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         codes = check_codes(codes, self, levels)
         batch, *size = ops.shape(codes[0])
         joined = None
-        for i in range(self.num_levels):
-            level = self.num_levels - 1 - i
-            if i < levels:
-                quantized = self.quantizers[level].lookup(codes[i])
+        for level in range(self.num_levels):
+            if level < levels:
+                quantized = self.quantizers[level].lookup(codes[level])
             else:
-                size = [s * self.strides[level + 1] for s in size]
+                size = [s * self._stride(level - 1) for s in size]
                 quantized = ops.broadcast_to(
                     self.quantizers[level].mean_embedding(),
                     (batch, *size, self.embedding_dim),
                 )
             size = ops.shape(quantized)[1:3]
             joined = self._join(level, joined, quantized)
-        images = self._to_pixels(self.decoders[0](joined))
+        images = self._to_pixels(self.decoders[-1](joined))
         return ops.clip(images, 0.0, 255.0)
 
     def fit(self, x=None, *args, **kwargs):
@@ -424,9 +428,12 @@ class HierarchicalVQVAE(OwnLoss, BackendStep, keras.Model):
         images = ops.cast(x, "float32")
         error = (reconstructions - images) / 127.5
         mse = ops.mean(ops.square(error))
+        record = current_record()
+        # Outside of a step, Keras's own record of `add_loss`.
+        losses = self.losses if record is None else record.losses.values()
         loss = mse
-        for quantizer in self.quantizers:
-            loss = loss + quantizer.last_loss
+        for quantizer_loss in losses:
+            loss = loss + quantizer_loss
 
         clipped = ops.clip(reconstructions, 0.0, 255.0)
         image_mse = ops.mean(ops.square(clipped - images), axis=(1, 2, 3))

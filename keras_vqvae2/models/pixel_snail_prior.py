@@ -11,11 +11,11 @@ from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.training import BackendStep
-from keras_vqvae2.training import OwnLoss
+from keras_vqvae2.training import BuiltInLoss
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class PixelSNAILPrior(OwnLoss, BackendStep, keras.Model):
+class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
     """Autoregressive prior of one level's codes.
 
     Gated PixelCNN blocks with causal attention between them give, at each

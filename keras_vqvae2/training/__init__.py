@@ -1,36 +1,42 @@
 """What training needs beside layers and models."""
 
+import importlib
+
 import keras
 
 from keras_vqvae2.backend.distribution import distribute
+from keras_vqvae2.training.built_in_loss import BuiltInLoss
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
 from keras_vqvae2.training.muon import Muon
-from keras_vqvae2.training.own_loss import OwnLoss
 from keras_vqvae2.training.resumable_fit import resumable_fit
 from keras_vqvae2.training.training_log import TrainingLog
 from keras_vqvae2.training.warmup_stable_decay import WarmupStableDecay
 
-if keras.backend.backend() == "tensorflow":
-    from keras_vqvae2.training.tensorflow_step import (
-        TensorFlowStep as BackendStep,
-    )
-elif keras.backend.backend() == "jax":
-    from keras_vqvae2.training.jax_step import JAXStep as BackendStep
-elif keras.backend.backend() == "torch":
-    from keras_vqvae2.training.torch_step import TorchStep as BackendStep
-else:
+# The one of the running backend: the others import theirs.
+_STEPS = {
+    "tensorflow": "TensorFlowStep",
+    "jax": "JAXStep",
+    "torch": "TorchStep",
+}
+if keras.backend.backend() not in _STEPS:
     raise ImportError(
         "keras-vqvae2 runs on the tensorflow, jax and torch backends of Keras. "
         f"KERAS_BACKEND is {keras.backend.backend()!r}."
     )
+BackendStep = getattr(
+    importlib.import_module(
+        f"keras_vqvae2.training.{keras.backend.backend()}_step"
+    ),
+    _STEPS[keras.backend.backend()],
+)
 
 __all__ = [
     "BackendStep",
+    "BuiltInLoss",
     "CodebookPerplexity",
     "CodebookUsage",
     "Muon",
-    "OwnLoss",
     "TrainingLog",
     "WarmupStableDecay",
     "distribute",

@@ -2,12 +2,11 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from keras_vqvae2.backend.rematerialize import given_seeds
-from keras_vqvae2.backend.step_record import Microbatch
-from keras_vqvae2.training._accumulation import quantizers_of
-from keras_vqvae2.training._accumulation import shared_generators
-from keras_vqvae2.training._accumulation import split_batch
-from keras_vqvae2.training._accumulation import take_part
+from keras_vqvae2.backend.step_record import StepRecord
+from keras_vqvae2.training._parts import quantizers_of
+from keras_vqvae2.training._parts import recorded_part
+from keras_vqvae2.training._parts import shared_generators
+from keras_vqvae2.training._parts import take_part
 
 
 class JAXStep:
@@ -18,15 +17,15 @@ class JAXStep:
 
     def train_step(self, state, data):
         weights, other_weights, optimizer_state, metrics = state
-        function = self._gradients
-        if self.gradient_accumulation_steps > 1:
-            function = self._accumulated_gradients
-        gradients, new_other_weights, metrics = function(
-            weights, other_weights, metrics, data, optimizer_state
+        (gradients, statistics), other_weights, metrics = self._accumulated(
+            weights, other_weights, optimizer_state, metrics, data
         )
         finite = jnp.array(True)
         for leaf in jax.tree.leaves(gradients):
             finite &= jnp.all(jnp.isfinite(leaf))
+        other_weights = self._update_codebooks(
+            weights, other_weights, statistics, finite
+        )
 
         def if_finite(new, old):
             return [
@@ -44,51 +43,28 @@ class JAXStep:
                 new_optimizer_state, optimizer_state
             )
         logs, metrics = self._logs(metrics, jnp.where(finite, 0.0, 1.0))
-        state = (
-            new_weights,
-            if_finite(new_other_weights, other_weights),
-            new_optimizer_state,
-            metrics,
-        )
-        return logs, state
+        return logs, (new_weights, other_weights, new_optimizer_state, metrics)
 
-    def _gradients(
-        self, weights, other_weights, metrics, data, optimizer_state
+    def _accumulated(
+        self, weights, other_weights, optimizer_state, metrics, data
     ):
-        """Gradients, and the values of the codebooks and metrics after it."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        gradient = jax.grad(self.compute_loss_and_updates, has_aux=True)
-        gradients, (_, _, other_weights, metrics) = gradient(
-            weights,
-            other_weights,
-            metrics,
-            x,
-            y,
-            sample_weight,
-            training=True,
-            optimizer_variables=optimizer_state,
-        )
-        return gradients, other_weights, metrics
+        """Gradients and the quantizers' statistics, in the memory of a part.
 
-    def _accumulated_gradients(
-        self, weights, other_weights, metrics, data, optimizer_state
-    ):
-        """As `_gradients`, with the memory of a part of the batch."""
+        Returns:
+            `((gradients, statistics), other_weights, metrics)`; of the other
+            weights, only the seeds have changed.
+        """
         count = self.gradient_accumulation_steps
-        parts = split_batch(data, count)
-        quantizers = quantizers_of(self)
-        generators = shared_generators(self)
         variables = self.non_trainable_variables
-        with keras.StatelessScope(
-            state_mapping=list(zip(variables, other_weights, strict=True))
-        ) as scope:
+        generators = shared_generators(self)
+        with _stateless_scope(variables, other_weights) as scope:
             seeds = [generator.next() for generator in generators]
         other_weights = [scope.get_current_value(v) for v in variables]
 
-        def loss(weights, other_weights, metrics, part, index):
+        def loss(weights, other_weights, metrics, index):
+            part = take_part(data, index, count)
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
-            microbatch = Microbatch(index, count)
-            with microbatch.scope(), given_seeds(generators, seeds):
+            with recorded_part(generators, seeds, index, count) as record:
                 value, (_, _, other_weights, metrics) = (
                     self.compute_loss_and_updates(
                         weights,
@@ -101,55 +77,69 @@ class JAXStep:
                         optimizer_variables=optimizer_state,
                     )
                 )
-            return value, (other_weights, metrics, microbatch.statistics)
+            return value / count, (record.statistics, other_weights, metrics)
+
+        def gradients_of_part(index, other_weights, metrics):
+            gradients, (statistics, other_weights, metrics) = jax.grad(
+                loss, has_aux=True
+            )(weights, other_weights, metrics, index)
+            return (gradients, statistics), other_weights, metrics
+
+        if count == 1:
+            return gradients_of_part(0, other_weights, metrics)
 
         def add_part(carry, index):
-            gradients, statistics, other_weights, metrics = carry
-            part = take_part(parts, index)
-            new_gradients, (other_weights, metrics, new_statistics) = jax.grad(
-                loss, has_aux=True
-            )(weights, other_weights, metrics, part, index)
-            gradients = jax.tree.map(
-                lambda a, b: a + b / count, gradients, new_gradients
+            sums, other_weights, metrics = carry
+            values, other_weights, metrics = gradients_of_part(
+                index, other_weights, metrics
             )
-            statistics = jax.tree.map(jnp.add, statistics, new_statistics)
-            return (gradients, statistics, other_weights, metrics), None
+            sums = jax.tree.map(jnp.add, sums, values)
+            return (sums, other_weights, metrics), None
 
-        zeros = jax.tree.map(jnp.zeros_like, weights)
-        statistics = {
-            quantizer.name: [
-                jnp.zeros(shape) for shape in quantizer.statistics_shapes
-            ]
-            for quantizer in quantizers
-        }
-        carry = (zeros, statistics, other_weights, metrics)
+        shapes = {q.name: q.statistics_shapes for q in quantizers_of(self)}
+        zeros = (
+            jax.tree.map(jnp.zeros_like, weights),
+            {name: [jnp.zeros(s) for s in shapes[name]] for name in shapes},
+        )
+        carry = (zeros, other_weights, metrics)
         carry, _ = jax.lax.scan(add_part, carry, jnp.arange(count))
-        gradients, statistics, other_weights, metrics = carry
+        return carry
 
-        mapping = [
-            *zip(self.trainable_variables, weights, strict=True),
-            *zip(variables, other_weights, strict=True),
+    def _update_codebooks(self, weights, other_weights, statistics, finite):
+        """The other weights, with what the quantizers make of a step."""
+        variables = self.trainable_variables + self.non_trainable_variables
+        values = [*weights, *other_weights]
+        with _stateless_scope(variables, values) as scope:
+            for quantizer in quantizers_of(self):
+                quantizer.update_codebook(statistics[quantizer.name], finite)
+        return [
+            scope.get_current_value(v) for v in self.non_trainable_variables
         ]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            for quantizer in quantizers:
-                quantizer.learn(statistics[quantizer.name])
-        other_weights = [scope.get_current_value(v) for v in variables]
-        return gradients, other_weights, metrics
 
     def test_step(self, state, data):
         weights, other_weights, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        _, (_, _, other_weights, metrics) = self.compute_loss_and_updates(
-            weights, other_weights, metrics, x, y, sample_weight, training=False
-        )
+        with StepRecord().scope():
+            _, (_, _, other_weights, metrics) = self.compute_loss_and_updates(
+                weights,
+                other_weights,
+                metrics,
+                x,
+                y,
+                sample_weight,
+                training=False,
+            )
         logs, metrics = self._logs(metrics, 0.0)
         return logs, (weights, other_weights, metrics)
 
     def _logs(self, metrics, skipped):
         variables = self.metrics_variables
-        mapping = list(zip(variables, metrics, strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        with _stateless_scope(variables, metrics) as scope:
             self.skipped_steps.update_state(skipped)
             logs = self.get_metrics_result()
-        current = [scope.get_current_value(variable) for variable in variables]
-        return logs, current
+        return logs, [scope.get_current_value(v) for v in variables]
+
+
+def _stateless_scope(variables, values):
+    mapping = list(zip(variables, values, strict=True))
+    return keras.StatelessScope(state_mapping=mapping)

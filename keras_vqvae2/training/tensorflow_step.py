@@ -3,12 +3,11 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from keras_vqvae2.backend.rematerialize import given_seeds
-from keras_vqvae2.backend.step_record import Microbatch
-from keras_vqvae2.training._accumulation import quantizers_of
-from keras_vqvae2.training._accumulation import shared_generators
-from keras_vqvae2.training._accumulation import split_batch
-from keras_vqvae2.training._accumulation import take_part
+from keras_vqvae2.backend.step_record import StepRecord
+from keras_vqvae2.training._parts import quantizers_of
+from keras_vqvae2.training._parts import recorded_part
+from keras_vqvae2.training._parts import shared_generators
+from keras_vqvae2.training._parts import take_part
 
 
 class TensorFlowStep:
@@ -20,81 +19,70 @@ class TensorFlowStep:
     """
 
     def train_step(self, data):
-        state = self.non_trainable_weights
-        old_state = [tf.identity(variable.value) for variable in state]
-        if self.gradient_accumulation_steps == 1:
-            gradients = self._gradients(data)
-        else:
-            gradients = self._accumulated_gradients(data)
         context = tf.distribute.get_replica_context()
+        gradients, statistics = self._accumulated(data)
         gradients = _sum_over_replicas(gradients)
-        weights = self.trainable_weights
         finite = tf.reduce_all(
-            [
-                tf.reduce_all(tf.math.is_finite(g))
-                for g in gradients
-                if g is not None
-            ]
+            [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
         )
-        self._apply_if(finite, gradients, weights)
-        for variable, old in zip(state, old_state, strict=True):
-            variable.assign(tf.where(finite, variable.value, old))
+        for quantizer in quantizers_of(self):
+            quantizer.update_codebook(statistics[quantizer.name], finite)
+        self._apply_if(finite, gradients, self.trainable_weights)
         self.skipped_steps.update_state(
             tf.where(finite, 0.0, 1.0 / context.num_replicas_in_sync)
         )
         return self._logs()
 
-    def _gradients(self, data, **options):
-        """Gradients of the weights; the codebooks learn and metrics count."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)
-            context = tf.distribute.get_replica_context()
-            scaled_loss /= context.num_replicas_in_sync
-        return tape.gradient(scaled_loss, self.trainable_weights, **options)
-
-    def _accumulated_gradients(self, data):
-        """As `_gradients`, with the memory of a part of the batch.
+    def _accumulated(self, data):
+        """Gradients and the quantizers' statistics, in the memory of a part.
 
         The loop holds nothing that needs other replicas: `tf.distribute`
         allows that outside of loops only.
         """
         count = self.gradient_accumulation_steps
-        parts = split_batch(data, count)
-        quantizers = quantizers_of(self)
         generators = shared_generators(self)
         seeds = [generator.next() for generator in generators]
 
-        def add_part(index, *sums):
-            microbatch = Microbatch(index, count)
-            with microbatch.scope(), given_seeds(generators, seeds):
-                gradients = self._gradients(
-                    take_part(parts, index), unconnected_gradients="zero"
-                )
-            values = [tf.convert_to_tensor(g) / count for g in gradients]
-            for quantizer in quantizers:
-                values += microbatch.statistics[quantizer.name]
-            return index + 1, *(
-                a + b for a, b in zip(sums, values, strict=True)
+        def gradients_of_part(index):
+            part = take_part(data, index, count)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
+            with tf.GradientTape() as tape:
+                with recorded_part(generators, seeds, index, count) as record:
+                    y_pred = self(x, training=True)
+                    loss = self.compute_loss(
+                        x, y, y_pred, sample_weight, training=True
+                    )
+                loss = self.optimizer.scale_loss(loss)
+                context = tf.distribute.get_replica_context()
+                loss /= count * context.num_replicas_in_sync
+            gradients = tape.gradient(
+                loss, self.trainable_weights, unconnected_gradients="zero"
             )
+            # Those of embeddings are slices, whose norm is not that of their
+            # sum.
+            gradients = [tf.convert_to_tensor(g) for g in gradients]
+            return gradients, record.statistics
 
-        shapes = [weight.shape for weight in self.trainable_weights]
-        for quantizer in quantizers:
-            shapes += quantizer.statistics_shapes
-        _, *sums = tf.while_loop(
-            lambda index, *_: index < count,
+        if count == 1:
+            return gradients_of_part(0)
+
+        def add_part(index, sums):
+            values = gradients_of_part(index)
+            return index + 1, tf.nest.map_structure(tf.add, sums, values)
+
+        shapes = {q.name: q.statistics_shapes for q in quantizers_of(self)}
+        zeros = (
+            [tf.zeros(weight.shape) for weight in self.trainable_weights],
+            {name: [tf.zeros(s) for s in shapes[name]] for name in shapes},
+        )
+        _, sums = tf.while_loop(
+            lambda index, _: index < count,
             add_part,
-            (0, *(tf.zeros(shape) for shape in shapes)),
+            (0, zeros),
             parallel_iterations=1,
             maximum_iterations=count,
         )
-        sums = iter(sums)
-        gradients = [next(sums) for _ in self.trainable_weights]
-        for quantizer in quantizers:
-            quantizer.learn([next(sums) for _ in quantizer.statistics_shapes])
-        return gradients
+        return sums
 
     def _apply_if(self, finite, gradients, weights):
         optimizer = self.optimizer
@@ -127,8 +115,9 @@ class TensorFlowStep:
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = self(x, training=False)
-        self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        with StepRecord().scope():
+            y_pred = self(x, training=False)
+            self.compute_loss(x, y, y_pred, sample_weight, training=False)
         return self._logs()
 
     def _logs(self):
@@ -151,21 +140,15 @@ class TensorFlowStep:
 
 
 def _sum_over_replicas(gradients):
-    """Gradients of the whole batch, as dense tensors or None.
+    """Gradients of the whole batch.
 
     Keras's optimizers sum them too, but only after they clipped each
     replica's by itself.
     """
-    places = [i for i, g in enumerate(gradients) if g is not None]
-    # Those of embeddings are slices, whose norm is not that of their sum.
-    values = [tf.convert_to_tensor(gradients[i]) for i in places]
     context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync > 1:
-        values = context.all_reduce("SUM", values)
-    summed = [None] * len(gradients)
-    for i, value in zip(places, values, strict=True):
-        summed[i] = value
-    return summed
+    if context.num_replicas_in_sync == 1:
+        return gradients
+    return context.all_reduce("SUM", gradients)
 
 
 @contextlib.contextmanager

@@ -184,7 +184,7 @@ def test_config():
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     assert copy.get_config() == got
     assert weight_names(copy) == weight_names(model)
-    for level, quantizer in enumerate(model.quantizers):
+    for level, quantizer in enumerate(reversed(model.quantizers)):
         assert isinstance(quantizer, keras_vqvae2.layers.VectorQuantizer)
         assert quantizer.dtype_policy.name == "mixed_bfloat16"
         assert quantizer.commitment_cost == 0.5
@@ -209,7 +209,7 @@ def test_levels_replaced_by_the_mean():
     )
     assert np.any(coarse != numpy(model.decode((top, bottom))))
     # By hand: the mean vector of the bottom codebook at every place.
-    quantizer = model.quantizers[0]
+    quantizer = model.quantizers[-1]
     counts, codebook = numpy(quantizer.counts), numpy(quantizer.codebook)
     mean = (counts / counts.sum()) @ codebook
     quantizer.embeddings.assign(np.tile(mean, (16, 1)))

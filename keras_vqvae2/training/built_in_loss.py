@@ -5,7 +5,7 @@ from keras_vqvae2.backend.distribution import check_batch_size
 from keras_vqvae2.backend.distribution import worker
 
 
-class OwnLoss:
+class BuiltInLoss:
     """`compile` and `fit` of a model whose loss and metrics are its own."""
 
     gradient_accumulation_steps = 1

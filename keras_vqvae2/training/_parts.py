@@ -1,13 +1,17 @@
-"""A batch in parts, one after the other, for training steps."""
+"""The parts of a batch, which a training step computes one after the other."""
+
+import contextlib
 
 import keras
 from keras import ops
 
+from keras_vqvae2.backend.rematerialize import given_seeds
+from keras_vqvae2.backend.step_record import StepRecord
 from keras_vqvae2.layers import VectorQuantizer
 
 
 def quantizers_of(model):
-    """The quantizers of a model that learn, in a fixed order."""
+    """The trainable quantizers of a model, in a fixed order."""
     return [
         layer
         for layer in model._flatten_layers()
@@ -21,17 +25,26 @@ def shared_generators(model):
     return [layer.seed_generator for layer in layers]
 
 
-def split_batch(data, count):
-    """Arrays `(batch, ...)` as `(batch / count, count, ...)`.
+@contextlib.contextmanager
+def recorded_part(generators, seeds, index, count):
+    """Scope of the forward pass over a part; yields its `StepRecord`."""
+    with StepRecord(index, count).scope() as record:
+        with given_seeds(generators, seeds):
+            yield record
 
-    Part `i` is `[:, i]`: every `count`-th example, so that each device of a
-    sharded batch has as many of each part.
+
+def take_part(data, index, count):
+    """Every `count`-th example of a batch, from the `index`-th on.
+
+    So each device of a sharded batch has as many of each part.
 
     Raises:
         ValueError: If the batch is no multiple of `count`.
     """
+    if count == 1:
+        return data
 
-    def split(x):
+    def take(x):
         if x is None:
             return None
         if x.shape[0] is not None and x.shape[0] % count:
@@ -41,13 +54,7 @@ def split_batch(data, count):
                 "batch size that is a multiple of it times the number of "
                 "devices, and drop the remainder."
             )
-        return ops.reshape(x, (-1, count, *ops.shape(x)[1:]))
+        parts = ops.reshape(x, (-1, count, *ops.shape(x)[1:]))
+        return ops.take(parts, index, axis=1)
 
-    return keras.tree.map_structure(split, data)
-
-
-def take_part(parts, index):
-    """Part `index` of what `split_batch` returned."""
-    return keras.tree.map_structure(
-        lambda x: None if x is None else ops.take(x, index, axis=1), parts
-    )
+    return keras.tree.map_structure(take, data)
