@@ -90,10 +90,13 @@ class Snapshot:
         received = files.sha256(path)
         if received == expected:
             return
-        message = (
-            f"{path} is damaged: {source} says that its SHA-256 is {expected}, "
-            f"but it is {received}. {self._advice}"
+        problem = (
+            f"{source} does not list it"
+            if expected is None
+            else f"{source} says that its SHA-256 is {expected}, but it is "
+            f"{received}"
         )
+        message = f"{path} is damaged: {problem}. {self._advice}"
         if self._hint is None:
             raise ValueError(message)
         raise error_with_hint(ValueError, message, self._hint)

@@ -6,6 +6,7 @@ from loopback_hub import Repository
 from saved_model import REPO
 from saved_model import connect
 from saved_model import tiny_model
+from tiny_model import make_model
 
 from keras_vqvae2.hub import presets
 
@@ -20,6 +21,12 @@ def saved(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "tiny"
     model.save_pretrained(folder, license="apache-2.0")
     return folder
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """A model with priors."""
+    return make_model()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 from saved_model import edit_config
+from saved_model import flip_a_bit
 from saved_model import tiny_model
 
 import keras_vqvae2
@@ -10,9 +11,7 @@ from keras_vqvae2 import files
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_flipped_bit_is_found(copy, name):
-    content = bytearray((copy / name).read_bytes())
-    content[-9] ^= 1
-    (copy / name).write_bytes(content)
+    flip_a_bit(copy / name)
     with pytest.raises(ValueError, match=f"{name} is damaged"):
         keras_vqvae2.from_pretrained(copy)
 

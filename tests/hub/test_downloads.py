@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -15,9 +16,11 @@ from saved_model import REPO
 from saved_model import assert_same_weights
 from saved_model import connect
 from saved_model import edit_config
+from saved_model import flip_a_bit
 from saved_model import tiny_model
 
 import keras_vqvae2
+from keras_vqvae2.cli import main
 from keras_vqvae2.hub import presets
 
 
@@ -38,6 +41,42 @@ def test_force_download(hub):
     hub.requests.clear()
     keras_vqvae2.from_pretrained(REPO, force_download=True)
     assert sum(line.startswith("GET") for line in hub.requests) == 3
+
+
+def downloads(hub, name):
+    return sum(
+        line.startswith("GET") and line.endswith(name) for line in hub.requests
+    )
+
+
+@pytest.fixture
+def generator_repo(hub, generator, tmp_path):
+    generator.save_pretrained(tmp_path / "generator")
+    content = {
+        p.name: p.read_bytes() for p in (tmp_path / "generator").iterdir()
+    }
+    hub.repositories["someone/generator"] = Repository()
+    hub.repositories["someone/generator"].commit("main", content)
+    return "someone/generator"
+
+
+def test_force_download_is_once_for_each_file(hub, generator_repo):
+    for times in (1, 2):
+        model = keras_vqvae2.from_pretrained(
+            generator_repo, force_download=True
+        )
+        for _ in range(2):
+            model.generate(labels=[0])
+        for level in ("top", "bottom"):
+            assert downloads(hub, f"prior_{level}.safetensors") == times
+        assert downloads(hub, "model.safetensors") == times
+
+
+def test_a_prior_alone_is_downloaded(hub, generator_repo):
+    keras_vqvae2.PixelSNAILPrior.from_pretrained(generator_repo, "bottom")
+    assert downloads(hub, "prior_bottom.safetensors") == 1
+    assert downloads(hub, "prior_top.safetensors") == 0
+    assert downloads(hub, "model.safetensors") == 0
 
 
 def test_cache_dir(hub, tmp_path):
@@ -232,6 +271,57 @@ def test_force_download_contradicts_local_files_only(hub):
         keras_vqvae2.from_pretrained(
             REPO, force_download=True, local_files_only=True
         )
+
+
+# Errors for Python and for the command line.
+
+
+def test_errors_name_what_their_reader_can_pass(
+    model, hub, weights, tmp_path, monkeypatch, capsys
+):
+    def check(name, in_python, in_both):
+        with pytest.raises((OSError, ValueError)) as caught:
+            keras_vqvae2.from_pretrained(name)
+        message = str(caught.value)
+        assert in_python in message and in_both in message
+        assert " --" not in message
+        assert main(["info", name]) == 2
+        message = capsys.readouterr().err
+        assert in_both in message
+        for argument in (
+            "force_download",
+            "from_preset_config",
+            "local_files_only",
+            "`token`",
+            "revision=",
+        ):
+            assert argument not in message
+
+    keras_vqvae2.from_pretrained(REPO)
+    (path,) = (tmp_path / "cache").rglob("model.safetensors")
+    flip_a_bit(path.resolve())
+    check(REPO, "`force_download=True`", "delete the folder models--someone--")
+    check(FFHQ, "VQVAE2.from_preset_config", "examples/train_ffhq1024.py")
+    check("no/such", "hf auth login", "HF_TOKEN")
+    check(f"{REPO}@", "", "a branch, a tag or a commit after '@'")
+    hub.repositories["a/gated"] = Repository(gated=True)
+    check("a/gated", "hf auth login", "HF_TOKEN")
+    with pytest.raises(FileNotFoundError, match="`local_files_only=True`") as e:
+        keras_vqvae2.from_pretrained("no/such", local_files_only=True)
+    assert "HF_HUB_OFFLINE" not in str(e.value)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.close_session()
+    check("no/such", "", "HF_HUB_OFFLINE")
+
+
+def test_deleting_the_folder_in_the_cache_helps(model, hub, tmp_path):
+    keras_vqvae2.from_pretrained(REPO)
+    (path,) = (tmp_path / "cache").rglob("model.safetensors")
+    flip_a_bit(path.resolve())
+    with pytest.raises(ValueError, match="delete the folder (models--.*) in t"):
+        keras_vqvae2.from_pretrained(REPO)
+    shutil.rmtree(tmp_path / "cache" / "models--someone--tiny")
+    assert_same_weights(model, keras_vqvae2.from_pretrained(REPO))
 
 
 # A process of its own, with nothing but the environment variables.

@@ -4,6 +4,7 @@ import json
 import os
 
 import huggingface_hub
+import keras
 import numpy as np
 import pytest
 from saved_model import TINY
@@ -48,6 +49,44 @@ def test_classmethods_return_their_class(saved):
     assert type(model) is keras_vqvae2.VQVAE2
     vqvae = keras_vqvae2.HierarchicalVQVAE.from_pretrained(str(saved))
     assert type(vqvae) is keras_vqvae2.HierarchicalVQVAE
+
+
+def test_an_autoencoder_saves_itself(model, tmp_path):
+    folder = tmp_path / "mine"
+    model.vqvae.save_pretrained(folder, license="mit")
+    loaded = keras_vqvae2.from_pretrained(folder)
+    assert loaded.name == "mine" and loaded.priors == {}
+    assert_same_weights(model, loaded)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        model.vqvae.save_pretrained(folder)
+    model.vqvae.save_pretrained(folder, overwrite=True)
+    card = (folder / "README.md").read_text()
+    assert f"of {model.vqvae.count_params()}\nparameters" in card
+
+
+def test_a_prior_alone(generator, tmp_path):
+    folder = tmp_path / "generator"
+    generator.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()  # not needed
+    load = keras_vqvae2.PixelSNAILPrior.from_pretrained
+    for level in ("top", "bottom"):
+        prior = load(folder, level, dtype="mixed_bfloat16")
+        assert type(prior) is keras_vqvae2.PixelSNAILPrior
+        assert prior.dtype_policy.name == "mixed_bfloat16"
+        expected = generator.load_prior(level)
+        for a, b in zip(prior.weights, expected.weights, strict=True):
+            np.testing.assert_array_equal(
+                keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
+            )
+    assert load(folder).sizes == generator.load_prior("top").sizes
+    message = "no prior of the level 'middle'.*priors of: top, bottom"
+    with pytest.raises(ValueError, match=message):
+        load(folder, "middle")
+
+
+def test_a_prior_of_a_model_without(saved):
+    with pytest.raises(ValueError, match="priors of: no level"):
+        keras_vqvae2.PixelSNAILPrior.from_pretrained(saved)
 
 
 def test_dtype_is_passed_on(model, saved):

@@ -1,6 +1,7 @@
 """Uploads to the Hub."""
 
 import huggingface_hub
+import numpy as np
 import pytest
 from huggingface_hub import constants
 from loopback_hub import WRITE_TOKEN
@@ -9,8 +10,10 @@ from saved_model import IMAGENET
 from saved_model import NOBODY
 from saved_model import assert_same_weights
 from saved_model import connect
+from saved_model import flip_a_bit
 
 import keras_vqvae2
+from keras_vqvae2 import files
 from keras_vqvae2.hub import push_all
 from keras_vqvae2.hub import push_folder
 
@@ -94,6 +97,50 @@ def test_a_damaged_folder_is_not_published(hub, copy):
     with pytest.raises(ValueError, match="It was not published"):
         push_folder(copy, "me/new", token=WRITE_TOKEN)
     assert hub.requests == []
+
+
+def test_a_damaged_prior_is_not_published(hub, weights, generator):
+    folder = weights / "generator"
+    generator.save_pretrained(folder)
+    prior = folder / "prior_top.safetensors"
+
+    def check(error, message):
+        with pytest.raises(error, match=message):
+            push_folder(folder, "me/new", token=WRITE_TOKEN)
+        with pytest.raises(error, match=message):
+            push_all("me", token=WRITE_TOKEN)
+
+    flip_a_bit(prior)
+    check(ValueError, "prior_top.safetensors is damaged.* was (not )?published")
+    listed = ["config.json", "model.safetensors", "prior_bottom.safetensors"]
+    files.write_sha256sums(folder, listed)
+    check(ValueError, "prior_top.safetensors is damaged.* does not list it")
+    prior.unlink()
+    check(FileNotFoundError, "no prior_top.safetensors")
+    assert hub.requests == []
+
+
+def test_every_file_with_a_hash_is_checked(hub, copy):
+    (copy / "metrics.json").write_text("{}")
+    names = ["config.json", "model.safetensors", "metrics.json"]
+    files.write_sha256sums(copy, names)
+    (copy / "metrics.json").write_text("[]")
+    with pytest.raises(ValueError, match="metrics.json is damaged"):
+        push_folder(copy, "me/new", token=WRITE_TOKEN)
+    assert hub.requests == []
+
+
+def test_priors_are_published(hub, generator):
+    generator.push_to_hub("me/generator", token=WRITE_TOKEN)
+    loaded = keras_vqvae2.from_pretrained("me/generator")
+    np.testing.assert_array_equal(
+        loaded.generate(labels=[2, 0]), generator.generate(labels=[2, 0])
+    )
+
+
+def test_an_autoencoder_publishes_itself(model, hub):
+    model.vqvae.push_to_hub("me/new", token=WRITE_TOKEN, license="mit")
+    assert_same_weights(model, keras_vqvae2.from_pretrained("me/new"))
 
 
 def test_push_all(model, hub, weights):
