@@ -185,11 +185,20 @@ def width_of_equal_size(parameters, arguments):
     Returns:
         Tuple of the width and the number of parameters there.
     """
-    from keras_vqvae2.hub.config import num_prior_parameters
+    import numpy as np
 
+    import keras_vqvae2
+
+    # The number is a quadratic polynomial of the width.
+    widths = (8, 16, 24)
+    counts = [
+        keras_vqvae2.PixelSNAILPrior(**arguments(width)).count_params()
+        for width in widths
+    ]
+    polynomial = np.polyfit(widths, counts, 2)
     return min(
         (
-            (width, num_prior_parameters(**arguments(width)))
+            (width, round(np.polyval(polynomial, width)))
             for width in range(8, 1024, 8)
         ),
         key=lambda found: abs(found[1] - parameters),

@@ -12,7 +12,7 @@ _MODULE_OF = {
     "HierarchicalVQVAE": "models",
     "PixelSNAILPrior": "models",
     "VQVAE2": "vqvae2",
-    "from_pretrained": "hub",
+    "from_pretrained": "vqvae2",
     "load_codes": "codec",
     "save_codes": "codec",
 }

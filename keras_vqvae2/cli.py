@@ -39,6 +39,8 @@ def main(argv=None):
     try:
         args.run(args)
     except (ImportError, OSError, TypeError, ValueError) as error:
+        # Some errors end with a hint for callers from Python.
+        error = getattr(error, "without_hint", error)
         message = " ".join(str(error).split())
         print(f"keras-vqvae2: error: {message}", file=sys.stderr)
         return 2
@@ -458,7 +460,7 @@ def _list(args):
 
 def _info(args):
     from keras_vqvae2.hub import bundled_weights
-    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     model = from_pretrained(args.name)
     vqvae = model.vqvae
@@ -498,10 +500,10 @@ def _info(args):
 
 def _reconstruct(args):
     from keras_vqvae2.data import load_image
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.visualization import figure3
     from keras_vqvae2.visualization import save_image
     from keras_vqvae2.visualization import tile
+    from keras_vqvae2.vqvae2 import from_pretrained
     from keras_vqvae2.vqvae2 import psnr
 
     if args.sample:
@@ -542,7 +544,7 @@ def _reconstruct(args):
 def _encode(args):
     from keras_vqvae2.codec.code_file import save_codes
     from keras_vqvae2.data import load_image
-    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.vqvae2 import from_pretrained
     from keras_vqvae2.vqvae2 import pad_to_multiple
 
     paths = _image_paths(args.images)
@@ -564,8 +566,8 @@ def _encode(args):
 
 def _decode(args):
     from keras_vqvae2.codec.code_file import load_codes
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.visualization import save_image
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     paths = []
     for name in map(pathlib.Path, args.codes):
@@ -619,9 +621,9 @@ def _distributed(run):
 def _train(args):
     import keras
 
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import HierarchicalVQVAE
     from keras_vqvae2.recipes.train import train_vqvae
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     keras.utils.set_random_seed(args.seed)
     sizes = {
@@ -678,8 +680,8 @@ def _preset(name):
 
 
 def _extract_codes(args):
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.recipes.extract_codes import extract_codes
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     count = extract_codes(
         from_pretrained(args.model),
@@ -701,9 +703,9 @@ def _train_prior(args):
     import keras
 
     from keras_vqvae2.data import read_code_shards
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.models import PixelSNAILPrior
     from keras_vqvae2.recipes.train import train_prior
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     keras.utils.set_random_seed(args.seed)
     model = from_pretrained(args.model, dtype=args.dtype)
@@ -763,10 +765,10 @@ def _train_prior(args):
 
 
 def _generate(args):
-    from keras_vqvae2.hub import from_pretrained
     from keras_vqvae2.sampling.generate import print_progress
     from keras_vqvae2.visualization import save_image
     from keras_vqvae2.visualization import tile
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     classifier = None
     if args.classifier:
@@ -802,7 +804,7 @@ def _evaluate(args):
     from keras_vqvae2 import evaluation
     from keras_vqvae2.evaluation.card import check_card
     from keras_vqvae2.hub import bundled_weights
-    from keras_vqvae2.hub import from_pretrained
+    from keras_vqvae2.vqvae2 import from_pretrained
 
     folder = None
     if args.write_card:

@@ -99,9 +99,9 @@ def test_priors_are_the_presets():
         keras_vqvae2.hub.bundled_weights()[CIFAR10] / "config.json"
     )
     for level, arguments in PRESETS[CIFAR10].priors.items():
-        prior = config["priors"][level]
+        prior = config.priors[level]
         for name, value in arguments.items():
-            assert json.loads(json.dumps(value)) == prior[name]
+            assert json.loads(json.dumps(value)) == getattr(prior, name)
 
 
 def test_generates_offline(no_network):

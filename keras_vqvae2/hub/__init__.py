@@ -1,23 +1,25 @@
-"""Loads, saves and publishes models."""
+"""From names to verified files of saved models, and from models to the Hub.
 
-from keras_vqvae2.hub.store import bundled_weights
-from keras_vqvae2.hub.store import from_preset_config
-from keras_vqvae2.hub.store import from_pretrained
-from keras_vqvae2.hub.store import list_presets
-from keras_vqvae2.hub.store import push_all
-from keras_vqvae2.hub.store import push_folder
-from keras_vqvae2.hub.store import push_to_hub
-from keras_vqvae2.hub.store import save_pretrained
-from keras_vqvae2.hub.store import weights_folder
+Nothing here knows a class of the models: these build themselves from a
+`Snapshot`.
+"""
+
+from keras_vqvae2.hub.presets import PresetInfo
+from keras_vqvae2.hub.presets import bundled_weights
+from keras_vqvae2.hub.presets import list_presets
+from keras_vqvae2.hub.presets import weights_folder
+from keras_vqvae2.hub.publish import push_all
+from keras_vqvae2.hub.publish import push_folder
+from keras_vqvae2.hub.store import Snapshot
+from keras_vqvae2.hub.store import find_snapshot
 
 __all__ = [
+    "PresetInfo",
+    "Snapshot",
     "bundled_weights",
-    "from_preset_config",
-    "from_pretrained",
+    "find_snapshot",
     "list_presets",
     "push_all",
     "push_folder",
-    "push_to_hub",
-    "save_pretrained",
     "weights_folder",
 ]

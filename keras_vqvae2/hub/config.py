@@ -1,11 +1,28 @@
-"""`config.json`: a closed schema for data that may come from anywhere."""
+"""The files of a saved model, and the closed schema of its `config.json`.
 
+A saved model is a folder:
+
+- `config.json`: arguments of the models, `ModelConfig` below.
+- `model.safetensors`: weights by stable names, see `keras_vqvae2.weights`.
+- `prior_<level>.safetensors`: the same for each prior, if there are any.
+- `SHA256SUMS`: the hashes of these files.
+- `README.md`: the model card.
+
+A config may come from anywhere: it is data, and no code and no class name is
+read from it.
+"""
+
+import dataclasses
 import json
-import math
 import re
 import reprlib
 
 from keras_vqvae2.levels import level_names
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+SUMS = "SHA256SUMS"
+CARD = "README.md"
 
 FORMAT = "keras-vqvae2"
 FORMAT_VERSION = 1
@@ -17,11 +34,42 @@ MAX_PARAMETERS = 2**28
 MAX_PRIOR_PARAMETERS = 2**31
 
 
-def _integer(low, high):
-    def check(value):
-        return type(value) is int and low <= value <= high
+def prior_file(level):
+    """Name of the file of a level's prior."""
+    return f"prior_{level}.safetensors"
 
-    return check, f"an integer in {low}..{high}"
+
+# Each argument is stated once, as a field: its bounds, how an error describes
+# them, and its default. `huggingface_hub.dataclasses.strict` would check types
+# as well, but in huggingface_hub 1.0 it takes True for an integer, knows no
+# `int | None`, and its errors don't say what was expected.
+
+
+def _field(fits, expected, default=dataclasses.MISSING):
+    metadata = {"fits": fits, "expected": expected}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _integer(low, high, default, kind="", optional=False):
+    """An integer in low..high; `kind` is "even", "odd" or neither."""
+
+    def fits(value):
+        if value is None:
+            return optional
+        if type(value) is not int or not low <= value <= high:
+            return False
+        return not kind or value % 2 == (kind == "odd")
+
+    expected = f"an {kind} integer".replace("  ", " ")
+    null = "null or " if optional else ""
+    return _field(fits, f"{null}{expected} in {low}..{high}", default)
+
+
+def _share(default):
+    def fits(value):
+        return type(value) in (int, float) and 0 <= value < 1
+
+    return _field(fits, "at least 0 and below 1", default)
 
 
 def _is_strides(value):
@@ -32,35 +80,12 @@ def _is_strides(value):
     )
 
 
-def _is_even(value):
-    return type(value) is int and 2 <= value <= 8192 and value % 2 == 0
-
-
 def _is_cost(value):
     return type(value) in (int, float) and 0 <= value <= 1e6
 
 
 def _is_decay(value):
     return value is None or (type(value) is float and 0 < value < 1)
-
-
-def _is_share(value):
-    return type(value) in (int, float) and 0 <= value < 1
-
-
-_VQVAE_FIELDS = {
-    "strides": (_is_strides, "a list of 1 to 8 powers of two in 2..64"),
-    "hidden_dim": (_is_even, "an even integer in 2..8192"),
-    "residual_dim": _integer(1, 8192),
-    "num_residual_blocks": _integer(0, 32),
-    "num_embeddings": _integer(1, 2**20),
-    "embedding_dim": _integer(1, 8192),
-    "commitment_cost": (_is_cost, "a number in 0..1e6"),
-    "decay": (_is_decay, "null or a number between 0 and 1"),
-    "dead_code_threshold": (_is_share, "at least 0 and below 1"),
-    "num_channels": _integer(1, 1024),
-    "seed": _integer(0, 2**31 - 1),
-}
 
 
 def _is_sizes(value):
@@ -76,61 +101,163 @@ def _is_sizes(value):
     )
 
 
-def _is_odd(value):
-    return type(value) is int and 3 <= value <= 31 and value % 2 == 1
+class _Arguments:
+    """Base class of arguments that are checked when they are set."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not field.metadata["fits"](value):
+                raise ValueError(
+                    f"`{field.name}` must be {field.metadata['expected']}. "
+                    f"Received: {reprlib.repr(value)}"
+                )
+
+    @classmethod
+    def from_model(cls, model_config):
+        """Those of a model's `get_config`."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: model_config[name] for name in names})
 
 
-def _is_classes(value):
-    return value is None or (type(value) is int and 1 <= value <= 2**20)
-
-
-_PRIOR_FIELDS = {
-    "sizes": (_is_sizes, "a list of 1 to 8 pairs of integers in 1..1024"),
-    "num_embeddings": _integer(1, 2**20),
-    "hidden_dim": (_is_even, "an even integer in 2..8192"),
-    "residual_dim": _integer(1, 16384),
-    "num_blocks": _integer(1, 256),
-    "kernel_size": (_is_odd, "an odd integer in 3..31"),
-    "num_attention_layers": _integer(0, 256),
-    "num_heads": _integer(1, 256),
-    "num_output_blocks": _integer(0, 256),
-    "num_conditioning_blocks": _integer(0, 256),
-    "dropout": (_is_share, "at least 0 and below 1"),
-    "num_classes": (_is_classes, "null or an integer in 1..2**20"),
-    "class_dropout": (_is_share, "at least 0 and below 1"),
-    "seed": _integer(0, 2**31 - 1),
-}
-
-
-def model_config(vqvae, name, priors=None):
-    """The content of `config.json` for a model.
-
-    Args:
-        vqvae: `HierarchicalVQVAE`.
-        name: Name of the model, for people.
-        priors: Arguments of `PixelSNAILPrior` by level name, or None.
-
-    Returns:
-        Dictionary of JSON values.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VQVAEConfig(_Arguments):
+    """Arguments of `HierarchicalVQVAE`, as `config.json` holds them.
 
     Raises:
-        ValueError: If the model is outside what `read_config` accepts.
+        ValueError: If an argument is out of bounds.
     """
-    arguments = vqvae.get_config()
-    config = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "model": "vqvae2",
-        "name": name,
-        "vqvae": {key: arguments[key] for key in _VQVAE_FIELDS},
-    }
-    if priors:
-        config["priors"] = {
-            level: {key: prior[key] for key in _PRIOR_FIELDS}
-            for level, prior in priors.items()
+
+    strides: tuple = _field(
+        _is_strides, "a list of 1 to 8 powers of two in 2..64"
+    )
+    hidden_dim: int = _integer(2, 8192, 128, "even")
+    residual_dim: int = _integer(1, 8192, 64)
+    num_residual_blocks: int = _integer(0, 32, 2)
+    num_embeddings: int = _integer(1, 2**20, 512)
+    embedding_dim: int = _integer(1, 8192, 64)
+    commitment_cost: float = _field(_is_cost, "a number in 0..1e6", 0.25)
+    decay: float | None = _field(
+        _is_decay, "null or a number between 0 and 1", 0.99
+    )
+    dead_code_threshold: float = _share(0.05)
+    num_channels: int = _integer(1, 1024, 3)
+    seed: int = _integer(0, 2**31 - 1, 0)
+
+    def max_parameters(self):
+        """An upper bound of the number of weights, for any of these models.
+
+        Every convolution counts as 4x4 and as wide as the widest.
+        """
+        levels = len(self.strides)
+        halvings = sum(stride.bit_length() - 1 for stride in self.strides)
+        hidden, joined = self.hidden_dim, levels * self.embedding_dim
+        widest = max(hidden, self.num_channels, self.embedding_dim)
+        strided = 2 * halvings * 16 * hidden * widest
+        strided += halvings * 17 * joined * joined
+        residual = 2 * self.num_residual_blocks * 12 * hidden
+        codebook = self.num_embeddings * (2 * self.embedding_dim + 1)
+        others = 16 * hidden * (hidden + joined)
+        return strided + levels * (
+            residual * self.residual_dim + codebook + others
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PriorConfig(_Arguments):
+    """Arguments of `PixelSNAILPrior`, as `config.json` holds them.
+
+    Raises:
+        ValueError: If an argument is out of bounds.
+    """
+
+    sizes: tuple = _field(
+        _is_sizes, "a list of 1 to 8 pairs of integers in 1..1024"
+    )
+    num_embeddings: int = _integer(1, 2**20, 512)
+    hidden_dim: int = _integer(2, 8192, 512, "even")
+    residual_dim: int = _integer(1, 16384, 2048)
+    num_blocks: int = _integer(1, 256, 20)
+    kernel_size: int = _integer(3, 31, 5, "odd")
+    num_attention_layers: int = _integer(0, 256, 4)
+    num_heads: int = _integer(1, 256, 8)
+    num_output_blocks: int = _integer(0, 256, 20)
+    num_conditioning_blocks: int = _integer(0, 256, 0)
+    dropout: float = _share(0.1)
+    num_classes: int | None = _integer(1, 2**20, None, optional=True)
+    class_dropout: float = _share(0.0)
+    seed: int = _integer(0, 2**31 - 1, 0)
+
+    def max_parameters(self):
+        """An upper bound of the number of weights, for any of these models.
+
+        As if each block were conditioned on classes and coarser maps.
+        """
+        hidden = self.hidden_dim
+        # Gated blocks have kernels of half of kernel_size x kernel_size.
+        blocks = self.num_blocks * ((self.kernel_size + 1) ** 2 + 16)
+        blocks += 4 * self.num_output_blocks
+        blocks += 12 * self.num_conditioning_blocks
+        embedded = (len(self.sizes) + 2) * self.num_embeddings
+        embedded += (self.num_classes or 0) + sum(self.sizes[-1]) + 1
+        attention = 8 * hidden + 2 * sum(self.sizes[-1])
+        # Sides are at most 2**10: so often a coarser map is doubled at most.
+        upsampled = 17 * hidden * (10 if len(self.sizes) > 1 else 0)
+        return hidden * (
+            blocks * self.residual_dim
+            + embedded
+            + attention * self.num_attention_layers
+            + upsampled
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What `config.json` says.
+
+    Args:
+        name: Name of the model, for people.
+        vqvae: `VQVAEConfig`.
+        priors: `PriorConfig` by level name.
+
+    Raises:
+        ValueError: If they do not fit together, or describe a model that is
+            too large.
+    """
+
+    name: str
+    vqvae: VQVAEConfig
+    priors: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if not is_name(self.name):
+            raise ValueError(
+                "`name` must be up to 96 letters, digits, '.', '_' or '-'. "
+                f"Received: {reprlib.repr(self.name)}"
+            )
+        _check_size(self.vqvae.max_parameters(), MAX_PARAMETERS, "`vqvae`")
+        levels = level_names(len(self.vqvae.strides))
+        for level, prior in self.priors.items():
+            where = f"prior of {level}"
+            if len(prior.sizes) != levels.index(level) + 1:
+                raise ValueError(
+                    f"{where}: `sizes` must be those of {levels.index(level)} "
+                    "coarser maps and its own. Received: "
+                    f"{reprlib.repr(prior.sizes)}"
+                )
+            _check_size(prior.max_parameters(), MAX_PRIOR_PARAMETERS, where)
+
+    def to_json(self):
+        """Text of `config.json`."""
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": "vqvae2",
+            **dataclasses.asdict(self),
         }
-    check_config(config, f"The model {name!r}")
-    return config
+        if not self.priors:
+            del config["priors"]
+        return json.dumps(config, indent=2) + "\n"
 
 
 def read_config(path):
@@ -140,8 +267,7 @@ def read_config(path):
         path: Path of the file.
 
     Returns:
-        Dictionary: `name`, `vqvae` with arguments of `HierarchicalVQVAE`, and
-        perhaps `priors` with arguments of `PixelSNAILPrior` by level name.
+        `ModelConfig`.
 
     Raises:
         ValueError: If the file is not JSON or outside the schema.
@@ -154,23 +280,25 @@ def read_config(path):
         config = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
-    check_config(config, path)
-    return config
+    return check_config(config, path)
 
 
 def check_config(config, source):
-    """Raises ValueError unless `config` is inside the schema.
+    """The `ModelConfig` of parsed JSON.
 
     Args:
         config: The parsed JSON.
         source: Where it is from, for the message.
 
+    Returns:
+        `ModelConfig`.
+
     Raises:
         ValueError: If a key is missing or unknown, a value is out of bounds,
-            or the model would have more than `MAX_PARAMETERS` weights.
+            or the model could have more than `MAX_PARAMETERS` weights.
     """
     required = ("format", "format_version", "model", "name", "vqvae")
-    _check_keys(config, required, source, (*required, "priors"))
+    _check_keys(config, required, (*required, "priors"), source)
     if config["format"] != FORMAT:
         raise ValueError(
             f"{source}: `format` must be {FORMAT!r}. Received: "
@@ -187,31 +315,31 @@ def check_config(config, source):
             f"{source}: `model` must be 'vqvae2'. Received: "
             f"{reprlib.repr(config['model'])}"
         )
-    if not is_name(config["name"]):
-        raise ValueError(
-            f"{source}: `name` must be up to 96 letters, digits, '.', '_' or "
-            f"'-'. Received: {reprlib.repr(config['name'])}"
-        )
-    vqvae = config["vqvae"]
-    _check_fields(vqvae, ("strides",), f"{source}, `vqvae`", _VQVAE_FIELDS)
-    _check_count(num_parameters(**vqvae), MAX_PARAMETERS, source)
+    vqvae = _parse(VQVAEConfig, config["vqvae"], f"{source}, `vqvae`")
     priors = config.get("priors", {})
-    levels = level_names(len(vqvae["strides"]))
-    _check_keys(priors, (), f"{source}, `priors`", levels)
-    for level, prior in priors.items():
-        where = f"{source}, prior of {level}"
-        _check_fields(prior, ("sizes",), where, _PRIOR_FIELDS)
-        if len(prior["sizes"]) != levels.index(level) + 1:
-            raise ValueError(
-                f"{where}: `sizes` must be those of {levels.index(level)} "
-                "coarser maps and of its own. Received: "
-                f"{reprlib.repr(prior['sizes'])}"
-            )
-        _check_count(num_prior_parameters(**prior), MAX_PRIOR_PARAMETERS, where)
+    levels = level_names(len(vqvae.strides))
+    _check_keys(priors, (), levels, f"{source}, `priors`")
+    priors = {
+        level: _parse(PriorConfig, prior, f"{source}, prior of {level}")
+        for level, prior in priors.items()
+    }
+    try:
+        return ModelConfig(config["name"], vqvae, priors)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
 
 
-def _check_keys(mapping, required, source, known=None):
-    known = required if known is None else known
+def _parse(schema, mapping, source):
+    fields = dataclasses.fields(schema)
+    required = [f.name for f in fields if f.default is dataclasses.MISSING]
+    _check_keys(mapping, required, [f.name for f in fields], source)
+    try:
+        return schema(**mapping)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _check_keys(mapping, required, known, source):
     if not isinstance(mapping, dict):
         raise ValueError(
             f"{source} must be a JSON object. Received: {reprlib.repr(mapping)}"
@@ -225,22 +353,11 @@ def _check_keys(mapping, required, source, known=None):
         )
 
 
-def _check_fields(mapping, required, source, fields):
-    _check_keys(mapping, required, source, fields)
-    for key, value in mapping.items():
-        check, expected = fields[key]
-        if not check(value):
-            raise ValueError(
-                f"{source}: `{key}` must be {expected}. Received: "
-                f"{reprlib.repr(value)}"
-            )
-
-
-def _check_count(count, most, source):
-    if count > most:
+def _check_size(most, limit, where):
+    if most > limit:
         raise ValueError(
-            f"{source} describes a model of {count} parameters, more than the "
-            f"{most} that are accepted."
+            f"{where} describes a model of up to {most} parameters, more than "
+            f"the {limit} that are accepted."
         )
 
 
@@ -250,99 +367,3 @@ def is_name(name):
         isinstance(name, str)
         and re.fullmatch(r"[A-Za-z0-9_.-]{1,96}", name) is not None
     )
-
-
-def num_parameters(
-    strides,
-    hidden_dim=128,
-    residual_dim=64,
-    num_residual_blocks=2,
-    num_embeddings=512,
-    embedding_dim=64,
-    num_channels=3,
-    **_,
-):
-    """Number of a `HierarchicalVQVAE`'s weights, without building it.
-
-    Takes the constructor's arguments. Counts what `model.safetensors` holds:
-    convolutions, codebooks and their running counts and sums.
-    """
-
-    def conv(size, inputs, outputs):
-        return size * size * inputs * outputs + outputs
-
-    count = 0
-    inputs = num_channels
-    for level, stride in enumerate(strides):
-        halvings = int(math.log2(stride))
-        joined = embedding_dim * (len(strides) - level)
-        residual = num_residual_blocks * (
-            conv(3, hidden_dim, residual_dim)
-            + conv(1, residual_dim, hidden_dim)
-        )
-        # Encoder.
-        dims = [inputs, hidden_dim // 2] + [hidden_dim] * (halvings - 1)
-        count += sum(conv(4, *dims[i : i + 2]) for i in range(halvings))
-        count += conv(3, dims[-1], hidden_dim) + residual
-        # Projection to the codebook's dimension, and the quantizer.
-        coarser = embedding_dim * (level < len(strides) - 1)
-        count += conv(1, hidden_dim + coarser, embedding_dim)
-        count += 2 * num_embeddings * embedding_dim + num_embeddings + 1
-        # Decoder, and upsampling of the quantized maps to the finer level.
-        count += conv(3, joined, hidden_dim) + residual
-        outputs = embedding_dim if level else num_channels
-        dims = [hidden_dim] * (halvings - 1) + [hidden_dim // 2, outputs]
-        dims = [hidden_dim, outputs] if halvings == 1 else dims
-        count += sum(conv(4, *dims[i : i + 2]) for i in range(halvings))
-        if level:
-            count += halvings * conv(4, joined, joined)
-        inputs = hidden_dim
-    return count
-
-
-def num_prior_parameters(
-    sizes,
-    num_embeddings=512,
-    hidden_dim=512,
-    residual_dim=2048,
-    num_blocks=20,
-    kernel_size=5,
-    num_attention_layers=4,
-    num_output_blocks=20,
-    num_conditioning_blocks=0,
-    num_classes=None,
-    **_,
-):
-    """Number of a `PixelSNAILPrior`'s weights, without building it.
-
-    Takes the constructor's arguments.
-    """
-    hidden, gates = hidden_dim, 2 * residual_dim
-    height, width = sizes[-1]
-    half = kernel_size // 2
-    to_hidden = residual_dim * hidden + hidden
-    count = num_embeddings * hidden + (height + width) * hidden
-    for past in (half, *[half + 1] * (num_blocks - 1)):
-        taps = past * kernel_size + past  # vertical and horizontal
-        count += taps * hidden * gates + 2 * gates + hidden * gates
-        count += 2 * to_hidden
-    enters = 2 * gates * hidden * num_blocks
-    if num_classes is not None:
-        count += (num_classes + 1) * hidden + enters
-    if len(sizes) > 1:
-        count += (len(sizes) - 1) * num_embeddings * hidden + enters
-        for coarse, fine in zip(sizes, sizes[1:], strict=False):
-            doublings = (fine[0] // coarse[0]).bit_length() - 1
-            count += doublings * (16 * hidden * hidden + hidden)
-        count += num_conditioning_blocks * (
-            9 * hidden * residual_dim + residual_dim + to_hidden
-        )
-    attention = hidden * hidden + hidden  # queries
-    attention += 2 * hidden * 2 * hidden + 2 * hidden  # keys and values
-    attention += (height + width) * 2 * hidden
-    attention += hidden * hidden + hidden  # projection
-    count += num_attention_layers * attention
-    count += num_output_blocks * (
-        hidden * residual_dim + residual_dim + to_hidden
-    )
-    return count + hidden * num_embeddings + num_embeddings

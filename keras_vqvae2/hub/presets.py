@@ -1,6 +1,15 @@
-"""The table of presets: models this project names and, mostly, trained."""
+"""The table of presets, and the weights of them that came with the package."""
 
 import dataclasses
+import difflib
+import os
+import pathlib
+
+from keras_vqvae2.hub.config import CONFIG
+from keras_vqvae2.hub.config import WEIGHTS
+
+DEFAULT_OWNER = "keras-vqvae2"
+OWNER_VARIABLE = "KERAS_VQVAE2_OWNER"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,21 +19,25 @@ class Preset:
     Args:
         description: One line for lists.
         vqvae: Arguments of `HierarchicalVQVAE`.
-        published: Whether this project has published weights.
+        num_parameters: Number of weights that these give.
         training_script: Path in the source repository of the script that
             trains the weights.
         priors: Arguments of `PixelSNAILPrior` by level name.
-        sums_sha256: SHA-256 that the published `SHA256SUMS` must have in a
-            download of the project's own repository; so all that it lists is
-            pinned.
+        sums_sha256: SHA-256 of the `SHA256SUMS` that this project published,
+            which pins every file that it lists; None if it published nothing.
     """
 
     description: str
     vqvae: dict
-    published: bool
+    num_parameters: int
     training_script: str
     priors: dict = dataclasses.field(default_factory=dict)
     sums_sha256: str | None = None
+
+    @property
+    def published(self):
+        """Whether this project has published weights."""
+        return self.sums_sha256 is not None
 
 
 # Table 5 of arXiv 1906.00446.
@@ -121,7 +134,7 @@ PRESETS = {
     "vqvae2-imagenet256": Preset(
         description="ImageNet at 256x256: 32x32 and 64x64 codes",
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
-        published=True,
+        num_parameters=1_848_901,
         training_script="examples/train_vqvae.py",
         priors=_IMAGENET_PRIORS,
         sums_sha256=(
@@ -131,7 +144,7 @@ PRESETS = {
     "vqvae2-cifar10": Preset(
         description="CIFAR-10 at 32x32: 8x8 and 16x16 codes, and new images",
         vqvae={"strides": (2, 2), **_PAPER_SIZES},
-        published=True,
+        num_parameters=1_515_909,
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
@@ -141,8 +154,120 @@ PRESETS = {
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",
         vqvae={"strides": (8, 2, 2), **_PAPER_SIZES},
-        published=False,
+        num_parameters=3_600_006,
         training_script="examples/train_ffhq1024.py",
         priors=_FFHQ_PRIORS,
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class PresetInfo:
+    """What `list_presets` says about a preset.
+
+    Args:
+        name: Name of the preset.
+        description: One line.
+        num_parameters: Number of weights of the autoencoder.
+        source: "bundled", "hub" or "unpublished".
+        location: Folder, repository on the Hub, or training script.
+        num_bytes: Size of the bundled weights, else None.
+    """
+
+    name: str
+    description: str
+    num_parameters: int
+    source: str
+    location: str
+    num_bytes: int | None
+
+
+def list_presets():
+    """Presets and where their weights come from.
+
+    Returns:
+        List of `PresetInfo`.
+
+    Example:
+
+    ```python
+    names = [preset.name for preset in keras_vqvae2.hub.list_presets()]
+    assert "vqvae2-imagenet256" in names
+    ```
+    """
+    bundled = bundled_weights()
+    infos = []
+    for name, preset in PRESETS.items():
+        num_bytes = None
+        if name in bundled:
+            source, location = "bundled", str(bundled[name])
+            num_bytes = sum(
+                path.stat().st_size
+                for path in bundled[name].glob("*.safetensors")
+            )
+        elif preset.published:
+            source, location = "hub", f"{default_owner()}/{name}"
+        else:
+            source, location = "unpublished", preset.training_script
+        infos.append(
+            PresetInfo(
+                name=name,
+                description=preset.description,
+                num_parameters=preset.num_parameters,
+                source=source,
+                location=location,
+                num_bytes=num_bytes,
+            )
+        )
+    return infos
+
+
+def find_preset(name):
+    """The `Preset` of a name.
+
+    Raises:
+        ValueError: If there is none; the message names the closest one.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    close = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"There is no preset and no saved model {name!r}.{hint} Presets: "
+        f"{', '.join(PRESETS)}. A repository of the Hub is 'owner/name'."
+    )
+
+
+def default_owner():
+    """Owner of the presets' repositories on the Hub.
+
+    The environment variable `KERAS_VQVAE2_OWNER`, or `"keras-vqvae2"`.
+    """
+    return os.environ.get(OWNER_VARIABLE) or DEFAULT_OWNER
+
+
+def weights_folder():
+    """Folder of the weights that came with the package, None if without.
+
+    Inside an installed wheel, or beside the package in a source checkout.
+    """
+    package = pathlib.Path(__file__).resolve().parent.parent
+    if (package / "weights").is_dir():
+        return package / "weights"
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file():
+        if (checkout / "weights").is_dir():
+            return checkout / "weights"
+    return None
+
+
+def bundled_weights():
+    """Folders of the models that came with the package, by name."""
+    root = weights_folder()
+    if root is None:
+        return {}
+    return {
+        folder.name: folder
+        for folder in sorted(root.iterdir())
+        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
+    }

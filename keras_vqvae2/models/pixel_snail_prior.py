@@ -7,11 +7,14 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.rematerialize import in_order
 from keras_vqvae2.backend.rematerialize import rematerialize
 from keras_vqvae2.backend.replicas import uniform_per_image
+from keras_vqvae2.hub.config import prior_file
+from keras_vqvae2.hub.store import find_snapshot
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
+from keras_vqvae2.weights import load_weights
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -224,6 +227,41 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
         self.build((None, *self.sizes[-1]))
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path, level="top", *, dtype=None, **kwargs
+    ):
+        """The prior of one level of a trained model.
+
+        Args:
+            name_or_path: As for `keras_vqvae2.from_pretrained`.
+            level: Name of the level: `"top"`, ...
+            dtype: As for `keras_vqvae2.from_pretrained`.
+            **kwargs: The other arguments of `keras_vqvae2.from_pretrained`.
+
+        Returns:
+            `PixelSNAILPrior`.
+
+        Raises:
+            ValueError: If the model has no prior of this level.
+        """
+        snapshot = find_snapshot(name_or_path, **kwargs)
+        return cls.from_snapshot(snapshot, level, dtype)
+
+    @classmethod
+    def from_snapshot(cls, snapshot, level="top", dtype=None):
+        """The prior of one level of a `hub.Snapshot`."""
+        config = snapshot.config
+        if level not in config.priors:
+            raise ValueError(
+                f"{config.name} has no prior of the level {level!r}. It has "
+                f"priors of: {', '.join(config.priors) or 'no level'}."
+            )
+        path = snapshot.path(prior_file(level))
+        prior = cls(**vars(config.priors[level]), dtype=dtype)
+        load_weights(prior, path)
+        return prior
 
     def build(self, input_shape):
         height, width = self.sizes[-1]

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from keras_vqvae2.backend.distribution import on_chief
-from keras_vqvae2.hub import from_pretrained
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
@@ -16,6 +15,7 @@ from keras_vqvae2.recipes.train import train_prior
 from keras_vqvae2.recipes.train import train_vqvae
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.visualization import tile
+from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def train_two_stages(
