@@ -1,4 +1,4 @@
-"""Pictures that show what a model does."""
+"""Images that show what a model does."""
 
 import numpy as np
 from PIL import Image
@@ -8,8 +8,8 @@ from keras_vqvae2.files import atomic_path
 _GAP = 4
 
 
-def tile(rows, gap=_GAP):
-    """Joins rows of images of one size to one picture.
+def image_grid(rows, gap=_GAP):
+    """Joins rows of images of the same size into one image.
 
     Args:
         rows: Sequence of sequences of uint8 arrays `(height, width, 3)`.
@@ -22,7 +22,7 @@ def tile(rows, gap=_GAP):
 
     ```python
     image = np.zeros((8, 6, 3), "uint8")
-    picture = keras_vqvae2.visualization.tile([[image, image]], gap=4)
+    picture = keras_vqvae2.visualization.image_grid([[image, image]], gap=4)
     assert picture.shape == (8, 16, 3)
     ```
     """
@@ -45,42 +45,42 @@ def tile(rows, gap=_GAP):
 
 
 def figure3(model, images, batch_size=8):
-    """Originals beside what the first 1, 2, ... maps of codes hold.
+    """Originals beside their reconstructions from 1, 2, ... code maps.
 
     As figure 3 of VQ-VAE-2: one row per image, the original first, then the
     reconstruction from the top map alone, and so on to all maps.
 
     Args:
         model: `VQVAE2`.
-        images: uint8 array `(batch, height, width, 3)` of any size.
+        images: uint8 array `(batch, height, width, 3)`, any size.
         batch_size: Images at a time.
 
     Returns:
-        uint8 array, the picture.
+        uint8 array `(height, width, 3)`.
     """
     columns = [images]
     for levels in range(1, model.vqvae.num_levels + 1):
         columns.append(
             model.reconstruct(images, levels=levels, batch_size=batch_size)
         )
-    return tile(list(zip(*columns, strict=True)))
+    return image_grid(list(zip(*columns, strict=True)))
 
 
 def save_image(path, image):
-    """Writes a picture, atomically; the ending of the name is the format.
+    """Writes an image file atomically; its extension sets the format.
 
     Args:
         path: Path that ends in `.png`, `.jpg`, `.jpeg` or `.webp`.
         image: uint8 array `(height, width, 3)`.
 
     Raises:
-        ValueError: If the ending is none of these.
+        ValueError: If the extension is none of these.
     """
     name = str(path).lower()
     if not name.endswith((".png", ".jpg", ".jpeg", ".webp")):
         raise ValueError(
-            f"A picture's name must end in .png, .jpg or .webp. Received: "
-            f"{path}"
+            f"The name of an image file must end in .png, .jpg, .jpeg or "
+            f".webp. Received: {path}"
         )
     with atomic_path(path) as temporary:
         Image.fromarray(np.asarray(image)).save(temporary)

@@ -5,7 +5,16 @@ from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
 _TFDS = "tfds:"
 
 
-def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
+def image_dataset(
+    data,
+    image_size,
+    batch_size,
+    *,
+    split="train",
+    data_dir=None,
+    download=False,
+    **kwargs,
+):
     """Batches of square images from a folder, a TFDS name or TFRecords.
 
     Args:
@@ -14,6 +23,8 @@ def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
         image_size: Height and width of the crops.
         batch_size: Number of images in a batch, over all workers.
         split: Split of a TFDS data set.
+        data_dir: As for `tfds_dataset`, for TFDS data sets.
+        download: As for `tfds_dataset`, for TFDS data sets.
         **kwargs: Further arguments of `image_folder_dataset`, `tfds_dataset` or
             `tfrecord_dataset`.
 
@@ -34,7 +45,15 @@ def image_dataset(data, image_size, batch_size, *, split="train", **kwargs):
     """
     if str(data).startswith(_TFDS):
         name = str(data)[len(_TFDS) :]
-        return tfds_dataset(name, image_size, batch_size, split=split, **kwargs)
+        return tfds_dataset(
+            name,
+            image_size,
+            batch_size,
+            split=split,
+            data_dir=data_dir,
+            download=download,
+            **kwargs,
+        )
     if str(data).endswith(".tfrecords"):
         if kwargs.pop("labels", False):
             raise ValueError(f"{data} has no labels: pass `labels=False`.")

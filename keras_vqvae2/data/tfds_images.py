@@ -259,8 +259,8 @@ def _first_reading(read, builder, split):
     except AssertionError as error:
         raise ValueError(
             f"{name} has not been downloaded and prepared in "
-            f"{builder.data_dir}. Pass download=True to do so, or data_dir if "
-            "it lies elsewhere."
+            f"{builder.data_dir}. Pass download=True to do so, or `data_dir` "
+            "if it is elsewhere."
         ) from error
     except ValueError as error:
         raise ValueError(

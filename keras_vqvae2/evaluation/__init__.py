@@ -1,7 +1,7 @@
-"""Figures of a generative model: reconstruction, likelihood, samples.
+"""Metrics of a generative model: reconstruction, likelihood, samples.
 
-Small functions of NumPy arrays, and `evaluate`, which applies all of them to
-a `VQVAE2`.
+Small functions of NumPy arrays, and `evaluate`, which applies all of them to a
+`VQVAE2`.
 """
 
 from keras_vqvae2.evaluation.card import write_card
@@ -19,14 +19,14 @@ from keras_vqvae2.evaluation.frechet_distance import frechet_distance
 from keras_vqvae2.evaluation.inception_score import inception_score
 from keras_vqvae2.evaluation.likelihood import negative_log_likelihood
 from keras_vqvae2.evaluation.precision_recall import precision_recall
-from keras_vqvae2.evaluation.reconstruction import ReconstructionFigures
+from keras_vqvae2.evaluation.reconstruction import ReconstructionMetrics
 from keras_vqvae2.evaluation.reconstruction import code_usage
 from keras_vqvae2.evaluation.reconstruction import ssim
 
 __all__ = [
     "FeatureExtractor",
     "FeatureStatistics",
-    "ReconstructionFigures",
+    "ReconstructionMetrics",
     "classification_accuracy_score",
     "code_usage",
     "evaluate",

@@ -12,9 +12,9 @@ METRICS = "metrics.json"
 CARD = "README.md"
 _PICTURES = {
     "samples.png": "samples",
-    "reconstructions.png": "originals, and what the maps of codes hold",
-    "nearest.png": "samples, and the training images closest to them",
-    "rejection.png": "figures against the share of candidates kept",
+    "reconstructions.png": "originals, and images decoded from their codes",
+    "nearest.png": "samples, and the training images nearest to them",
+    "rejection.png": "metrics against the number of candidates",
 }
 # These show images of the data sets, which may not be free to publish.
 _PHOTOGRAPHS = ("reconstructions.png", "nearest.png")
@@ -22,7 +22,7 @@ _FILES = (METRICS, "rejection.csv", *_PICTURES)
 
 
 def check_card(folder):
-    """The model card's text before and after the section of figures.
+    """The model card's text before and after the section of metrics.
 
     Args:
         folder: Folder of a saved model.
@@ -41,7 +41,7 @@ def check_card(folder):
     if not path.is_file() or not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} is not the folder of a saved model with a card "
-            f"({CARD}) to write figures into."
+            f"({CARD}) to write metrics into."
         )
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to.")
@@ -83,14 +83,14 @@ def write_card(folder, results, photographs=False):
         raise FileNotFoundError(
             f"{results} holds no results of an evaluation: no {METRICS}."
         )
-    figures = json.loads((results / METRICS).read_text("utf-8"))
+    metrics = json.loads((results / METRICS).read_text("utf-8"))
     found = [
         name
         for name in _FILES
         if (results / name).is_file()
         and (photographs or name not in _PHOTOGRAPHS)
     ]
-    section = card_section(figures, found)
+    section = card_section(metrics, found)
     for name in found:
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(results / name, temporary)
@@ -98,34 +98,34 @@ def write_card(folder, results, photographs=False):
         temporary.write_text(f"{before}{START}\n{section}{END}{after}", "utf-8")
 
 
-def card_section(figures, files=()):
+def card_section(metrics, files=()):
     """The section of a model card, Markdown.
 
     Args:
-        figures: What `evaluate` returned.
+        metrics: What `evaluate` returned.
         files: Names of the pictures to show.
 
     Returns:
         Text that ends in a newline.
     """
     sets = {
-        name: figures[name] for name in ("test", "train") if name in figures
+        name: metrics[name] for name in ("test", "train") if name in metrics
     }
-    size = figures["image_size"]
+    size = metrics["image_size"]
     counts = " and ".join(
         f"{part['reconstruction']['images']} {_SET_NAMES[name]} images"
         for name, part in sets.items()
     )
     paragraphs = [
-        "## Figures",
-        f"Of {counts}, {size}x{size}.\n`keras-vqvae2 evaluate` measured them "
-        f"and wrote them here; all are in `{METRICS}`.",
-        *_reconstruction(figures, sets),
+        "## Metrics",
+        f"Of {counts}, {size}x{size}, measured and written here by\n"
+        f"`keras-vqvae2 evaluate`; `{METRICS}` has all of them.",
+        *_reconstruction(metrics, sets),
         *_likelihood(sets),
         *_classifier(sets),
-        *_samples(figures),
-        *_rejection(figures),
-        *_accuracy_score(figures),
+        *_samples(metrics),
+        *_rejection(metrics),
+        *_accuracy_score(metrics),
         *(
             f"![{_PICTURES[name]}]({name})"
             for name in files
@@ -134,10 +134,10 @@ def card_section(figures, files=()):
         ),
     ]
     if "samples.png" in files:
-        scale = figures["samples"][-1]["guidance_scale"]
+        scale = metrics["samples"][-1]["guidance_scale"]
         paragraphs.append(
-            f"Samples at guidance scale {scale:g}, the first of each class: "
-            "nothing was picked."
+            f"Samples at guidance scale {scale:g}: the first of each class, "
+            "not selected."
         )
     return "\n\n".join(paragraphs) + "\n"
 
@@ -160,7 +160,7 @@ def _percent(value):
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def _reconstruction(figures, sets):
+def _reconstruction(metrics, sets):
     levels = [
         key
         for key in sets["test"]["reconstruction"]
@@ -209,7 +209,7 @@ def _reconstruction(figures, sets):
         bits += (
             ". Frechet distance of the reconstructions from the test images: "
             f"{_number(sets['test']['fid_of_reconstructions'])}"
-            f" (features: {figures['features']})"
+            f" (features: {metrics['features']})"
         )
     yield bits + "."
     yield _table(
@@ -261,9 +261,10 @@ def _classifier(sets):
     test = sets["test"].get("classifier")
     if test is not None:
         yield (
-            f"A classifier gives {_percent(test['originals']['top_1'])} of the "
-            f"test images, and {_percent(test['reconstructions']['top_1'])} of "
-            "their reconstructions, the right class."
+            "A classifier is right for "
+            f"{_percent(test['originals']['top_1'])} of the test images, and "
+            f"for {_percent(test['reconstructions']['top_1'])} of their "
+            "reconstructions."
         )
 
 
@@ -273,7 +274,7 @@ _SAMPLE_COLUMNS = (
     ("inception_score", "IS", _number),
     ("precision", "precision", lambda x: _number(x, 3)),
     ("recall", "recall", lambda x: _number(x, 3)),
-    ("top_1", "class as asked", _percent),
+    ("top_1", "requested class", _percent),
 )
 
 
@@ -292,8 +293,8 @@ def _sample_table(first, rows, describe):
     )
 
 
-def _samples(figures):
-    rows = figures.get("samples")
+def _samples(metrics):
+    rows = metrics.get("samples")
     if not rows:
         return
     yield _sample_table(
@@ -301,34 +302,36 @@ def _samples(figures):
         rows,
         lambda row: f"{row['guidance_scale']:g}",
     )
-    if figures["features"]:
-        kind = {"train": "training", "test": "test"}[figures["reference"]]
+    if metrics["features"]:
+        kind = {"train": "training", "test": "test"}[metrics["reference"]]
         yield (
-            f"Features: {figures['features']}; figures compare only within "
-            f"them, and with these numbers of images. FID is of the samples "
-            f"and {rows[0]['reference_images']} {kind} images, FID* of the "
-            "samples and these images' reconstructions."
+            f"Features: {metrics['features']}; metrics are comparable only "
+            "for the same features and numbers of images. FID compares the "
+            f"samples with {rows[0]['reference_images']} {kind} images, FID* "
+            "with the reconstructions of these."
         )
 
 
-def _rejection(figures):
-    rows = figures.get("rejection")
+def _rejection(metrics):
+    rows = metrics.get("rejection")
     if not rows:
         return
     yield _sample_table(
-        "share kept by the classifier", rows, lambda row: f"{row['keep']:.3g}"
+        "candidates for each image",
+        rows,
+        lambda row: str(row["num_candidates"]),
     )
     yield (
-        "Rejection sampling (section 3.3): of 1 / share candidates for each "
-        "image, the one is kept in which the classifier sees the class asked "
-        "for most. What the same classifier, or its features, say of these "
-        "images flatters them."
+        "Rejection sampling (section 3.3): of the candidates for each image, "
+        "the classifier keeps the one with the highest probability of the "
+        "requested class. Metrics of the same classifier, or of its features, "
+        "are biased in favour of these images."
     )
     yield f"![{_PICTURES['rejection.png']}](rejection.png)"
 
 
-def _accuracy_score(figures):
-    rows = figures.get("classification_accuracy_score")
+def _accuracy_score(metrics):
+    rows = metrics.get("classification_accuracy_score")
     if not rows:
         return
     yield _table(

@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 import pathlib
@@ -12,23 +11,19 @@ from keras_vqvae2.data import class_names
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import list_images
 from keras_vqvae2.evaluation.classifier import classification_accuracy_score
-from keras_vqvae2.evaluation.classifier import top_k_accuracy
-from keras_vqvae2.evaluation.frechet_distance import FeatureStatistics
-from keras_vqvae2.evaluation.frechet_distance import frechet_distance
-from keras_vqvae2.evaluation.inception_score import inception_score
+from keras_vqvae2.evaluation.image_set import ImageSet
 from keras_vqvae2.evaluation.likelihood import negative_log_likelihood
-from keras_vqvae2.evaluation.precision_recall import precision_recall
-from keras_vqvae2.evaluation.reconstruction import ReconstructionFigures
+from keras_vqvae2.evaluation.nearest_images import nearest_images
+from keras_vqvae2.evaluation.rejection_curve import best_images
+from keras_vqvae2.evaluation.rejection_curve import write_rejection_curve
+from keras_vqvae2.evaluation.sample_metrics import sample_metrics
+from keras_vqvae2.evaluation.sample_metrics import spread
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.sampling.generate import print_progress
 from keras_vqvae2.sampling.rejection import class_probabilities
-from keras_vqvae2.sampling.rejection import generate_candidates
-from keras_vqvae2.sampling.rejection import num_candidates
 from keras_vqvae2.visualization import figure3
+from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.visualization import tile
 
-_NUM_EXAMPLES = 6
 _NUM_NEAREST = 7
 _GRID = 10
 
@@ -43,6 +38,8 @@ def evaluate(
     test_split="test",
     image_size=None,
     resize=None,
+    data_dir=None,
+    download=False,
     num_images=None,
     classifier=None,
     features=None,
@@ -51,58 +48,62 @@ def evaluate(
     temperature=1.0,
     top_k=None,
     top_p=None,
-    keep_rates=(),
+    num_candidates=(),
     cas_steps=0,
     seed=0,
     batch_size=16,
     verbose=False,
 ):
-    """All figures of a model, and the pictures that go with them.
+    """Computes all metrics of a model, with images that illustrate them.
 
-    Keeps the model's priors loaded (`VQVAE2.keep_priors`).
+    Loads the model's priors for good (`VQVAE2.keep_priors`).
 
     Reconstruction of test images, and of training images beside them; with
     priors, likelihoods and samples; with `features`, FID, FID*, Inception
     Score, precision and recall; with `classifier`, accuracies. Samples are
-    compared with the training images if there are any, else the test images.
+    compared with the training images if there are any, else with the test
+    images.
 
     `output` gets `metrics.json`, `reconstructions.png`, and with priors
-    `samples.png` (ten of each class, at the last guidance scale; nothing is
-    picked), `nearest.png` (samples and the training images closest to them in
-    pixels), `rejection.csv` and `rejection.png`.
+    `samples.png` (the first ten of each class, at the last guidance scale),
+    `nearest.png` (samples and the training images nearest to them in pixel
+    space), `rejection.csv` and `rejection.png`.
 
     Args:
         model: `VQVAE2`.
-        test_data: Folder of images that nothing was trained on, with a folder
-            for each class if the priors or a classifier need classes; or
-            `tfds:<name>`.
+        test_data: Folder of images that the model was not trained on, with
+            one subfolder per class if the priors or a classifier need
+            classes; or `tfds:<name>`.
         output: Folder for the results.
-        data: The same of training images, or None.
+        data: The same for training images, or None.
         split: Split of a TFDS data set of training images.
         test_split: Split of a TFDS data set of test images.
-        image_size: Height and width of the centre crops; None takes that of
+        image_size: Height and width of the center crops; None takes that of
             the priors, or 256.
-        resize: Shorter side that images are resized to first, or None.
-        num_images: Greatest number of test images, and of training images;
-            None takes all. Of a folder these are spread evenly.
+        resize: Length to which the shorter side of images is resized first,
+            or None.
+        data_dir: As for `tfds_dataset`, for TFDS data sets.
+        download: As for `tfds_dataset`, for TFDS data sets.
+        num_images: Maximum number of test images, and of training images;
+            None takes all. From a folder, they are evenly spaced.
         classifier: Keras model from images to logits or probabilities of the
             classes in `data`, in the order of their names; or None.
         features: `FeatureExtractor`, or a function like one; or None.
-        num_samples: Samples at each guidance scale; 0 for none.
-        guidance_scales: As `guidance_scale` of `VQVAE2.generate`, several.
+        num_samples: Number of samples at each guidance scale; 0 for none.
+        guidance_scales: Sequence of `guidance_scale` for `VQVAE2.generate`.
         temperature: As for `VQVAE2.generate`.
         top_k: As for `VQVAE2.generate`.
         top_p: As for `VQVAE2.generate`.
-        keep_rates: As `keep` of `VQVAE2.generate`, several, at the first
-            guidance scale: the curve of quality against diversity.
+        num_candidates: Sequence of `num_candidates` for `VQVAE2.generate`, at
+            the first guidance scale: the curve of quality against diversity.
         cas_steps: Training steps of each classifier of the classification
             accuracy score; 0 for none.
-        seed: Fixes the samples.
+        seed: Seed of the samples.
         batch_size: Images at a time.
-        verbose: Whether to say on stderr what is done.
+        verbose: Whether to report progress on stderr.
 
     Returns:
-        Dict of all figures, as in `metrics.json`.
+        Dict of all metrics, as in `metrics.json`.
 
     Raises:
         ValueError: If an argument does not fit, there are fewer than two
@@ -110,12 +111,150 @@ def evaluate(
     """
     check_integer("num_samples", num_samples, minimum=0)
     check_integer("cas_steps", cas_steps, minimum=0)
+    for number in num_candidates:
+        check_integer("num_candidates", number)
     say = _reporter(verbose)
     vqvae = model.vqvae
     with_priors = set(model.priors) == set(vqvae.level_names)
-    num_classes = None
     if with_priors:
         model.keep_priors()
+    image_size, num_classes = _image_size(model, image_size, with_priors)
+    with_samples = with_priors and num_samples > 0
+    options = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    if with_samples:
+        _check_sampling(model, num_samples, guidance_scales, options)
+    if num_candidates and not (with_samples and classifier and num_classes):
+        raise ValueError(
+            "`num_candidates` needs a classifier, and class-conditional priors."
+        )
+    if cas_steps and not (with_samples and num_classes and data):
+        raise ValueError(
+            "The classification accuracy score needs training images, and "
+            "class-conditional priors."
+        )
+    with_labels = bool(num_classes or classifier)
+    source = data or test_data
+    names = _class_names(source) if with_labels else None
+    _check_classes(vqvae, image_size, classifier, num_classes, names, source)
+    output = pathlib.Path(output)
+
+    def dataset(source, source_split, number):
+        return _dataset(
+            source,
+            image_size,
+            batch_size,
+            number,
+            split=source_split,
+            resize=resize,
+            data_dir=data_dir,
+            download=download,
+            labels=(names or True) if with_labels else False,
+        )
+
+    metrics = {
+        "model": model.name,
+        "image_size": image_size,
+        "classes": names,
+        "features": features and features.name,
+        "options": options,
+    }
+    sets = {}
+    for name, source, source_split in (
+        ("test", test_data, test_split),
+        ("train", data, split),
+    ):
+        if source is None:
+            continue
+        say(f"{name} images")
+        sets[name] = ImageSet(
+            model,
+            dataset(source, source_split, num_images),
+            with_labels,
+            features,
+            classifier,
+            batch_size,
+            keep=bool(cas_steps),
+        )
+        metrics[name] = sets[name].metrics()
+        if with_priors:
+            say(f"likelihood, {name}")
+            metrics[name]["nll"] = negative_log_likelihood(
+                model,
+                sets[name].codes,
+                sets[name].labels if num_classes else None,
+                batch_size=max(batch_size, 100),
+            )
+    save_image(
+        output / "reconstructions.png",
+        figure3(model, sets["test"].examples, batch_size),
+    )
+    _write(metrics, output)
+    if not with_samples:
+        return metrics
+
+    labels = np.arange(num_samples) % num_classes if num_classes else None
+    reference = sets.get("train", sets["test"])
+    metrics["reference"] = "train" if "train" in sets else "test"
+    metrics["samples"] = []
+    options |= {"batch_size": batch_size, "verbose": int(verbose)}
+
+    def judged(samples):
+        return sample_metrics(
+            samples, labels, reference, features, classifier, names
+        )
+
+    first = samples = None
+    for scale in guidance_scales:
+        say(f"samples, guidance scale {scale:g}")
+        drawing = {**options, "guidance_scale": scale}
+        if first is None and num_candidates:
+            best = best_images(
+                model, classifier, num_candidates, labels, drawing
+            )
+            metrics["rejection"] = [
+                {
+                    "num_candidates": number,
+                    "guidance_scale": scale,
+                    **judged(best[number]),
+                }
+                for number in num_candidates
+            ]
+            write_rejection_curve(metrics["rejection"], output)
+            samples = best[1]
+        else:
+            samples = model.generate(
+                num_samples if labels is None else None, labels, **drawing
+            )
+        first = samples if first is None else first
+        metrics["samples"].append({"guidance_scale": scale, **judged(samples)})
+        _write(metrics, output)  # a long run's metrics so far
+    save_image(output / "samples.png", image_grid(_grid(samples, labels)))
+    if cas_steps:
+        metrics["classification_accuracy_score"] = _accuracy_scores(
+            sets, first, labels, num_classes, cas_steps, seed, say
+        )
+    if data is not None:
+        say("nearest training images")
+        batches = dataset(data, split, None)
+        if with_labels:
+            batches = batches.map(lambda images, labels: images)
+        metrics["nearest_training_image_rmse"] = _save_nearest(
+            _grid(samples, labels), batches, output
+        )
+    _write(metrics, output)
+    return metrics
+
+
+def _image_size(model, image_size, with_priors):
+    """`(image_size, num_classes)`: those of the priors, if there are any."""
+    vqvae = model.vqvae
+    num_classes = None
+    if with_priors:
         prior = model.load_prior(vqvae.level_names[-1])
         num_classes = prior.num_classes
         size = prior.sizes[-1][0] * vqvae.strides[0]
@@ -131,298 +270,72 @@ def evaluate(
             f"The image size must be a multiple of {vqvae.total_stride}, the "
             f"model's total stride. Received: {image_size}"
         )
-    with_samples = with_priors and num_samples > 0
-    if with_samples:
-        if num_samples < 2:
-            raise ValueError(
-                f"At least two samples are needed. Received: {num_samples}"
-            )
-        if not guidance_scales:
-            raise ValueError("`guidance_scales` must name at least one.")
-        for scale in guidance_scales:  # A wrong option is an error now.
-            model.load_sampler(
-                vqvae.level_names[0],
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                guidance_scale=scale,
-            )
-    for keep in keep_rates:
-        num_candidates(keep)
-    if keep_rates and not (with_samples and classifier and num_classes):
+    return image_size, num_classes
+
+
+def _check_sampling(model, num_samples, guidance_scales, options):
+    """Raises now, not after the work, if samples cannot be drawn."""
+    if num_samples < 2:
         raise ValueError(
-            "`keep_rates` needs a classifier, and class-conditional priors."
+            f"At least two samples are needed. Received: {num_samples}"
         )
-    if cas_steps and not (with_samples and num_classes and data):
-        raise ValueError(
-            "The classification accuracy score needs training images, and "
-            "class-conditional priors."
+    if not guidance_scales:
+        raise ValueError("`guidance_scales` must name at least one.")
+    options = {k: v for k, v in options.items() if k != "seed"}
+    for scale in guidance_scales:
+        model.load_sampler(
+            model.vqvae.level_names[0], guidance_scale=scale, **options
         )
-    with_labels = bool(num_classes or classifier)
-    names = _class_names(data or test_data) if with_labels else None
+
+
+def _check_classes(vqvae, image_size, classifier, num_classes, names, source):
+    """Raises now, not after the work, if classes do not fit together."""
     if classifier is not None:
-        found = num_classes or (names and len(names))
         class_probabilities(
             classifier,
             np.zeros((1, image_size, image_size, vqvae.num_channels), "uint8"),
-            found,
+            num_classes or (names and len(names)),
         )
     if names and num_classes and len(names) > num_classes:
         raise ValueError(
-            f"There are {len(names)} classes in {data or test_data}, but the "
-            f"priors have {num_classes}."
-        )
-    output = pathlib.Path(output)
-
-    def dataset(source, source_split, number):
-        return _dataset(
-            source,
-            image_size,
-            batch_size,
-            number,
-            split=source_split,
-            resize=resize,
-            labels=(names or True) if with_labels else False,
+            f"There are {len(names)} classes in {source}, but the priors have "
+            f"{num_classes}."
         )
 
-    def measure(source, source_split, keep):
-        return _ImageSet(
-            model,
-            dataset(source, source_split, num_images),
-            with_labels,
-            features,
-            classifier,
-            batch_size,
-            keep,
-        )
 
-    figures = {
-        "model": model.name,
-        "image_size": image_size,
-        "classes": names,
-        "features": features and features.name,
-        "options": {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "seed": seed,
-        },
-    }
-    say("test images")
-    sets = {"test": measure(test_data, test_split, bool(cas_steps))}
-    save_image(
-        output / "reconstructions.png",
-        figure3(model, sets["test"].examples, batch_size),
-    )
-    if data is not None:
-        say("training images")
-        sets["train"] = measure(data, split, bool(cas_steps))
-    for name, images in sets.items():
-        figures[name] = images.figures()
-        if with_priors:
-            say(f"likelihood, {name}")
-            figures[name]["nll"] = negative_log_likelihood(
-                model,
-                images.codes,
-                images.labels if num_classes else None,
-                batch_size=max(batch_size, 100),
-            )
-    _write(figures, output)
-    if not with_samples:
-        return figures
-
-    reference = sets.get("train", sets["test"])
-    wanted = np.arange(num_samples) % num_classes if num_classes else None
-    options = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "batch_size": batch_size,
-        "progress": print_progress if verbose else None,
-    }
-
-    def judge(samples):
-        return _sample_figures(
-            samples, wanted, reference, features, classifier, names
-        )
-
-    figures["reference"] = "train" if "train" in sets else "test"
-    figures["samples"] = []
-    plain = samples = None
-    for number, scale in enumerate(guidance_scales):
-        say(f"samples, guidance scale {scale:g}")
-        options["guidance_scale"] = scale
-        if number == 0 and keep_rates:
-            kept = _kept(
-                model, classifier, keep_rates, wanted, options
-            )  # by rate, 1 among them
-            figures["rejection"] = [
-                {"keep": keep, "guidance_scale": scale, **judge(kept[keep])}
-                for keep in keep_rates
-            ]
-            samples = kept[1]
-            _write_rejection(figures["rejection"], output)
-        else:
-            samples = model.generate(
-                None if num_classes else num_samples, wanted, **options
-            )
-        plain = samples if plain is None else plain
-        figures["samples"].append({"guidance_scale": scale, **judge(samples)})
-        _write(figures, output)  # a long run's figures so far
-    save_image(output / "samples.png", tile(_grid(samples, wanted)))
-    if cas_steps:
-        figures["classification_accuracy_score"] = {}
-        number = min(len(plain), len(reference.images))
-        some = _spread(len(reference.images), number)
-        for name, images, labels in (
-            ("real", reference.images[some], reference.labels[some]),
-            (
-                "reconstructions",
-                reference.reconstructions[some],
-                reference.labels[some],
-            ),
-            ("samples", plain[:number], wanted[:number]),
-        ):
-            say(f"classification accuracy score, {name}")
-            figures["classification_accuracy_score"][name] = (
-                classification_accuracy_score(
-                    images,
-                    labels,
-                    sets["test"].images,
-                    sets["test"].labels,
-                    num_classes=num_classes,
-                    steps=cas_steps,
-                    seed=seed,
-                )
-            )
-    if data is not None:
-        say("nearest training images")
-        picked = np.stack([row[0] for row in _grid(samples, wanted)])
-        nearest, errors = nearest_images(
-            picked,
-            (
-                batch[0] if with_labels else batch
-                for batch in dataset(data, split, None)
-            ),
-            _NUM_NEAREST,
-        )
-        rows = [
-            [sample, *found]
-            for sample, found in zip(picked, nearest, strict=True)
-        ]
-        save_image(output / "nearest.png", tile(rows))
-        figures["nearest_training_image_rmse"] = errors[:, 0].tolist()
-    _write(figures, output)
-    return figures
-
-
-class _ImageSet:
-    """Figures, codes, features of a set of images, in one pass."""
-
-    def __init__(
-        self,
-        model,
-        dataset,
-        with_labels,
-        features,
-        classifier,
-        batch_size,
-        keep,
+def _accuracy_scores(sets, samples, labels, num_classes, steps, seed, say):
+    """Classification accuracy scores of real, decoded and sampled images."""
+    train, test = sets["train"], sets["test"]
+    number = min(len(samples), len(train.images))
+    some = spread(len(train.images), number)
+    scores = {}
+    for name, images, image_labels in (
+        ("real", train.images[some], train.labels[some]),
+        ("reconstructions", train.reconstructions[some], train.labels[some]),
+        ("samples", samples[:number], labels[:number]),
     ):
-        reconstruction = ReconstructionFigures(model, batch_size)
-        self._with_classes = classifier is not None
-        self.statistics = FeatureStatistics()
-        self.reconstruction_statistics = FeatureStatistics()
-        parts = {}
-        examples = []
-
-        def add(name, values):
-            parts.setdefault(name, []).append(values)
-
-        for batch in dataset:
-            images, labels = batch if with_labels else (batch, None)
-            images = images.numpy()
-            codes, decoded = reconstruction.update(images)
-            for level, maps in enumerate(codes):
-                add(level, maps)
-            # Examples of all parts of the set, which is sorted by class.
-            examples.append(images[:1])
-            if labels is not None:
-                add("labels", labels.numpy())
-            if keep:
-                add("images", images)
-                add("reconstructions", decoded)
-            if features is not None:
-                vectors, _ = features(images)
-                add("features", vectors)
-                self.statistics.update(vectors)
-                self.reconstruction_statistics.update(features(decoded)[0])
-            if classifier is not None:
-                add("classes", class_probabilities(classifier, images))
-                add("decoded_classes", class_probabilities(classifier, decoded))
-        parts = {name: np.concatenate(part) for name, part in parts.items()}
-        self.codes = tuple(
-            parts[level] for level in range(model.vqvae.num_levels)
+        say(f"classification accuracy score, {name}")
+        scores[name] = classification_accuracy_score(
+            images,
+            image_labels,
+            test.images,
+            test.labels,
+            num_classes=num_classes,
+            steps=steps,
+            seed=seed,
         )
-        if len(self.codes[0]) < 2:
-            raise ValueError(
-                "At least two images are needed. Received: "
-                f"{len(self.codes[0])}"
-            )
-        self.labels = parts.get("labels")
-        self.images = parts.get("images")
-        self.reconstructions = parts.get("reconstructions")
-        self.features = parts.get("features")
-        self._classes = {
-            "originals": parts.get("classes"),
-            "reconstructions": parts.get("decoded_classes"),
-        }
-        some = _spread(len(examples), min(_NUM_EXAMPLES, len(examples)))
-        self.examples = np.concatenate([examples[i] for i in some])
-        self._reconstruction = reconstruction
-
-    def figures(self):
-        figures = {"reconstruction": self._reconstruction.result()}
-        if self.features is not None:
-            figures["fid_of_reconstructions"] = frechet_distance(
-                self.statistics, self.reconstruction_statistics
-            )
-        if self._with_classes:
-            figures["classifier"] = {
-                name: _accuracies(probabilities, self.labels)
-                for name, probabilities in self._classes.items()
-            }
-        return figures
+    return scores
 
 
-def nearest_images(samples, batches, number):
-    """The images closest to samples in pixels, of a data set of any size.
-
-    Args:
-        samples: uint8 array `(samples, height, width, channels)`.
-        batches: Iterable of uint8 arrays `(batch, height, width, channels)`.
-        number: Images for each sample.
-
-    Returns:
-        Tuple of the uint8 array `(samples, number, height, width, channels)`,
-        closest first, and the float64 array `(samples, number)` of root mean
-        squared errors, in pixel values.
-    """
-    flat = samples.reshape(len(samples), -1).astype("float32")
-    images = errors = None
-    for batch in batches:
-        batch = np.asarray(batch)
-        other = batch.reshape(len(batch), -1).astype("float32")
-        found = np.stack([((other - x) ** 2).mean(axis=1) for x in flat])
-        candidates = np.broadcast_to(batch, (len(samples), *batch.shape))
-        if images is not None:
-            found = np.concatenate([errors, found], axis=1)
-            candidates = np.concatenate([images, candidates], axis=1)
-        order = np.argsort(found, axis=1, kind="stable")[:, :number]
-        rows = np.arange(len(samples))[:, None]
-        images, errors = candidates[rows, order], found[rows, order]
-    return images, np.sqrt(errors.astype("float64"))
+def _save_nearest(grid, batches, output):
+    """Writes `nearest.png`; returns the distances to the nearest images."""
+    picked = np.stack([row[0] for row in grid])
+    nearest, errors = nearest_images(picked, batches, _NUM_NEAREST)
+    rows = [
+        [sample, *found] for sample, found in zip(picked, nearest, strict=True)
+    ]
+    save_image(output / "nearest.png", image_grid(rows))
+    return errors[:, 0].tolist()
 
 
 def _class_names(source):
@@ -438,7 +351,7 @@ def _dataset(source, image_size, batch_size, number, **options):
         check_integer("num_images", number)
         if folder:
             stride = -(-len(list_images(source)) // number)
-    # One of `stride` workers, which deal the images out among themselves.
+    # The share of one of `stride` workers.
     dataset = image_dataset(
         source,
         image_size,
@@ -452,64 +365,6 @@ def _dataset(source, image_size, batch_size, number, **options):
     return dataset
 
 
-def _accuracies(probabilities, labels):
-    result = {"top_1": top_k_accuracy(probabilities, labels)}
-    if probabilities.shape[1] > 5:
-        result["top_5"] = top_k_accuracy(probabilities, labels, 5)
-    return result
-
-
-def _sample_figures(samples, labels, reference, features, classifier, names):
-    row = {"images": len(samples)}
-    if features is not None:
-        vectors, probabilities = features(samples)
-        statistics = FeatureStatistics(vectors)
-        row["fid"] = frechet_distance(reference.statistics, statistics)
-        row["fid_star"] = frechet_distance(
-            reference.reconstruction_statistics, statistics
-        )
-        row["reference_images"] = reference.statistics.count
-        # Of equal numbers, as in the paper: both depend on the numbers.
-        number = min(len(vectors), len(reference.features))
-        if number > 3:
-            row["precision"], row["recall"] = precision_recall(
-                reference.features[_spread(len(reference.features), number)],
-                vectors[_spread(len(vectors), number)],
-            )
-        if probabilities is not None:
-            splits = 10 if len(samples) >= 1000 else 1
-            row["inception_score"], row["inception_score_std"] = (
-                inception_score(probabilities, splits)
-            )
-            row["inception_score_splits"] = splits
-    if classifier is not None and labels is not None:
-        probabilities = class_probabilities(classifier, samples)
-        row |= _accuracies(probabilities, labels)
-        row["by_class"] = {
-            names[label] if names else str(label): top_k_accuracy(
-                probabilities[labels == label], labels[labels == label]
-            )
-            for label in np.unique(labels)
-        }
-    return row
-
-
-def _kept(model, classifier, keep_rates, labels, options):
-    """Images by keep rate, the best of the first candidates of each; and 1."""
-    numbers = {keep: num_candidates(keep) for keep in (1, *keep_rates)}
-    images = {keep: [] for keep in numbers}
-    for candidates, scores in generate_candidates(
-        model, classifier, max(numbers.values()), labels=labels, **options
-    ):
-        for keep, number in numbers.items():
-            images[keep].append(candidates[scores[:number].argmax()])
-    return {keep: np.stack(kept) for keep, kept in images.items()}
-
-
-def _spread(size, number):
-    return np.linspace(0, size - 1, number).round().astype(int)
-
-
 def _grid(samples, labels):
     """Rows of ten samples: one row a class, if there are classes."""
     if labels is None:
@@ -518,14 +373,14 @@ def _grid(samples, labels):
     return [samples[labels == label][:_GRID] for label in np.unique(labels)]
 
 
-def _write(figures, output):
-    text = json.dumps(_plain(figures), indent=2, allow_nan=False) + "\n"
+def _write(metrics, output):
+    text = json.dumps(_plain(metrics), indent=2, allow_nan=False) + "\n"
     with atomic_path(output / "metrics.json") as temporary:
         temporary.write_text(text, "utf-8")
 
 
 def _plain(value):
-    """With null for what JSON does not have: the PSNR of an exact copy."""
+    """With null for infinity, which JSON lacks: the PSNR of an exact copy."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -533,51 +388,6 @@ def _plain(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _write_rejection(rows, output):
-    columns = [
-        name for name, value in rows[0].items() if not isinstance(value, dict)
-    ]
-    with atomic_path(output / "rejection.csv") as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    panels = figure.subplots(1, 3)
-    keep = [row["keep"] for row in rows]
-    for panel, (title, names) in zip(
-        panels,
-        (
-            ("lower is better", {"fid": "FID", "fid_star": "FID*"}),
-            ("higher is better", {"inception_score": "Inception Score"}),
-            (
-                "higher is better",
-                {
-                    "precision": "precision",
-                    "recall": "recall",
-                    "top_1": "class as asked",
-                },
-            ),
-        ),
-        strict=True,
-    ):
-        for name, label in names.items():
-            if name in rows[0]:
-                values = [row[name] for row in rows]
-                panel.plot(keep, values, "o-", label=label)
-                panel.legend()
-        panel.set_title(f"{title}; {rows[0]['images']} samples each", size=9)
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(keep, [f"{value:.3g}" for value in keep])
-        panel.minorticks_off()
-        panel.set_xlabel("share of candidates kept")
-        panel.grid(alpha=0.3)
-    with atomic_path(output / "rejection.png") as temporary:
-        figure.savefig(temporary, dpi=110)
 
 
 def _reporter(verbose):

@@ -1,6 +1,9 @@
 import numpy as np
 
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.vqvae2 import psnr
+
+tf = LazyModule("tensorflow")
 
 _SSIM_SIZE = 11
 
@@ -54,8 +57,6 @@ def ssim(images, reconstructions):
     Source: Wang et al., "Image quality assessment: from error visibility to
     structural similarity", 2004, with its window of 11x11.
     """
-    import tensorflow as tf
-
     images, reconstructions = np.asarray(images), np.asarray(reconstructions)
     if images.shape != reconstructions.shape:
         raise ValueError(
@@ -71,8 +72,8 @@ def ssim(images, reconstructions):
         return tf.image.ssim(images, reconstructions, 255).numpy().astype(float)
 
 
-class ReconstructionFigures:
-    """Figures of a model's reconstructions, batch by batch.
+class ReconstructionMetrics:
+    """Metrics of a model's reconstructions, batch by batch.
 
     Args:
         model: `VQVAE2`.
@@ -82,10 +83,10 @@ class ReconstructionFigures:
 
     ```python
     model = keras_vqvae2.from_pretrained("vqvae2-imagenet256")
-    figures = keras_vqvae2.evaluation.ReconstructionFigures(model)
+    metrics = keras_vqvae2.evaluation.ReconstructionMetrics(model)
     images = np.random.randint(0, 256, (2, 64, 64, 3), "uint8")
-    codes, reconstructions = figures.update(images)
-    assert figures.result()["images"] == 2
+    codes, reconstructions = metrics.update(images)
+    assert metrics.result()["images"] == 2
     ```
     """
 
@@ -98,18 +99,20 @@ class ReconstructionFigures:
         self._size = None
 
     def update(self, images):
-        """Encodes and decodes images and takes their figures.
+        """Encodes and decodes images and updates the metrics.
 
         Args:
-            images: uint8 array `(batch, height, width, channels)` of one size,
-                a multiple of the model's total stride.
+            images: uint8 array `(batch, height, width, channels)`; height and
+                width are the same in each batch, and multiples of the model's
+                total stride.
 
         Returns:
             Tuple of the codes, as of `VQVAE2.encode`, and the reconstructions
             from all of them, uint8.
 
         Raises:
-            ValueError: If the size differs from that before, or does not fit.
+            ValueError: If the size differs from earlier batches, or does not
+                fit.
         """
         size = images.shape[1:3]
         if self._size not in (None, size):
@@ -135,7 +138,7 @@ class ReconstructionFigures:
         return codes, decoded
 
     def result(self):
-        """Figures of all images so far.
+        """Metrics of all images so far.
 
         Returns:
             Dict of `images`; `size`; `bits_per_pixel`, raw codes, and
@@ -150,7 +153,7 @@ class ReconstructionFigures:
             ValueError: If there were no images.
         """
         if self._size is None:
-            raise ValueError("There were no images to take figures of.")
+            raise ValueError("There were no images: call `update` first.")
         vqvae, size = self.model.vqvae, self._size
         shapes = vqvae.code_shapes(*size)
         usages = [_usage(counts) for counts in self._counts]
@@ -158,7 +161,7 @@ class ReconstructionFigures:
             usage["entropy_bits"] * np.prod(shape)
             for usage, shape in zip(usages, shapes, strict=True)
         )
-        figures = {
+        metrics = {
             "images": sum(len(row[0]) for row in self._scores[0]),
             "size": list(size),
             "bits_per_pixel": self.model.bits_per_pixel(*size),
@@ -168,7 +171,7 @@ class ReconstructionFigures:
             mse, scores, *similarity = map(
                 np.concatenate, zip(*rows, strict=True)
             )
-            row = figures[f"levels={level + 1}"] = {
+            row = metrics[f"levels={level + 1}"] = {
                 "mse": float(mse.mean()),
                 "psnr_mean": float(scores.mean()),
                 "psnr_min": float(scores.min()),
@@ -176,4 +179,4 @@ class ReconstructionFigures:
             }
             if similarity:
                 row["ssim_mean"] = float(similarity[0].mean())
-        return figures | dict(zip(vqvae.level_names, usages, strict=True))
+        return metrics | dict(zip(vqvae.level_names, usages, strict=True))

@@ -1,9 +1,9 @@
 """Whole jobs: training of both stages, extraction of codes."""
 
 from keras_vqvae2.recipes.extract_codes import extract_codes
-from keras_vqvae2.recipes.train import train_prior
-from keras_vqvae2.recipes.train import train_vqvae
+from keras_vqvae2.recipes.train_prior import train_prior
 from keras_vqvae2.recipes.train_two_stages import train_two_stages
+from keras_vqvae2.recipes.train_vqvae import train_vqvae
 from keras_vqvae2.recipes.training_options import TrainingOptions
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""Images of a data set to code shards: the first half of algorithm 2."""
+"""A data set's images to code shards: the first half of algorithm 2."""
 
-import sys
+import keras
 
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
@@ -18,12 +18,14 @@ def extract_codes(
     mirrored=False,
     batch_size=16,
     shard_size=4096,
+    data_dir=None,
+    download=False,
     verbose=False,
 ):
     """Writes the codes of all images of a data set, in one pass.
 
-    The images are cut in their middle. A run that was killed goes on after
-    the last whole shard.
+    Images are center-cropped. A killed run resumes after its last whole
+    shard.
 
     Args:
         model: `VQVAE2`.
@@ -31,20 +33,23 @@ def extract_codes(
         output: Folder for the shards, see `write_code_shards`.
         image_size: Height and width of the images.
         split: Split of a TFDS data set.
-        labels: Whether to keep class labels: of the class folders in `data`,
-            or the data set's own.
-        resize: Shorter side that images are resized to before cropping.
-        mirrored: Whether to add each image mirrored left to right.
+        labels: Whether to keep class labels: those of the class folders in
+            `data`, or the TFDS data set's own.
+        resize: Length to which the shorter side of images is resized before
+            cropping, or None.
+        mirrored: Whether to add each image flipped horizontally.
         batch_size: Images at a time.
         shard_size: Images in a shard.
-        verbose: Whether to print a line a shard on stderr.
+        data_dir: As for `tfds_dataset`, for TFDS data sets.
+        download: As for `tfds_dataset`, for TFDS data sets.
+        verbose: Whether to show a progress bar.
 
     Returns:
         Number of images in the shards.
 
     Raises:
-        FileExistsError: If `output` holds a complete set of codes, or one of
-            another model.
+        FileExistsError: If `output` has a complete set of codes already, or
+            shards of another model.
         ValueError: If there are no images, or an argument does not fit.
     """
     if image_size % model.vqvae.total_stride:
@@ -63,9 +68,14 @@ def extract_codes(
             training=False,
             resize=resize,
             labels=labels,
+            data_dir=data_dir,
+            download=download,
         )
         step = batch_size * (1 + mirrored)
         done = skipped // step * step
+        progress = keras.utils.Progbar(
+            None, verbose=int(verbose), unit_name="image"
+        )
         for batch in dataset.skip(skipped // step):
             images, numbers = batch if labels else (batch, None)
             views = [images.numpy()]
@@ -80,10 +90,7 @@ def extract_codes(
                         tuple(level[start:] for level in codes),
                         None if numbers is None else numbers.numpy()[start:],
                     )
-            if verbose:
-                print(f"\r{done} images", end="", file=sys.stderr, flush=True)
-        if verbose:
-            print(file=sys.stderr)
+            progress.update(done)
 
     return write_code_shards(
         batches,

@@ -1,4 +1,4 @@
-"""All of VQ-VAE-2 in one call: images to codes to priors to new images."""
+"""All of VQ-VAE-2 in one call: images, codes, priors, new images."""
 
 import dataclasses
 import pathlib
@@ -11,10 +11,10 @@ from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.recipes.extract_codes import extract_codes
-from keras_vqvae2.recipes.train import train_prior
-from keras_vqvae2.recipes.train import train_vqvae
+from keras_vqvae2.recipes.train_prior import train_prior
+from keras_vqvae2.recipes.train_vqvae import train_vqvae
+from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.visualization import tile
 from keras_vqvae2.vqvae2 import from_pretrained
 
 
@@ -36,12 +36,12 @@ def train_two_stages(
     num_samples=16,
     generate_options=None,
 ):
-    """Trains both stages (algorithms 1 and 2) and makes new images.
+    """Trains both stages (algorithms 1 and 2) and generates images.
 
     `output` gets a folder for stage 1 (`vqvae/`), for the codes (`codes/`)
-    and for each prior (`top/`, ...), each as `train_vqvae`, `extract_codes`
-    and `train_prior` write it, and `samples.png`. What is finished is kept,
-    what was under way goes on: after a kill, call it again. Inside
+    and for each prior (`top/`, ...), as written by `train_vqvae`,
+    `extract_codes` and `train_prior`, and `samples.png`. After a kill, call it
+    again: finished parts are kept, and the interrupted one resumes. Inside
     `keras_vqvae2.training.distribute` it trains on all devices; the workers
     share `output`.
 
@@ -55,9 +55,10 @@ def train_two_stages(
         vqvae_options: `TrainingOptions` of stage 1.
         prior_options: `TrainingOptions` by level name.
         validation_data: As `data`, for stage 1, or None.
-        resize: Shorter side that images are resized to before cropping.
+        resize: Length to which the shorter side of images is resized before
+            cropping, or None.
         labels: Whether the priors are conditional on the class.
-        mirrored: Whether the priors see each image mirrored too.
+        mirrored: Whether the priors also see each image flipped.
         extract_batch_size: Images at a time when codes are extracted.
         dtype: Dtype policy of the models, or None for Keras's default.
         num_samples: Number of new images.
@@ -137,7 +138,7 @@ def train_two_stages(
         )
         side = max(round(num_samples**0.5), 1)
         rows = [images[i : i + side] for i in range(0, num_samples, side)]
-        save_image(output / "samples.png", tile(rows))
+        save_image(output / "samples.png", image_grid(rows))
 
     if num_samples:
         on_chief(generate)
@@ -158,6 +159,6 @@ def _resumed(options, folder):
 
 
 def _wait_for(path):
-    """Until the chief has written a file, on the others."""
+    """Waits, on other workers than the chief, for a file of the chief."""
     while not path.exists():
         time.sleep(1)

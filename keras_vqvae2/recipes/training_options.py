@@ -5,40 +5,52 @@ import keras
 from keras_vqvae2.training import Muon
 
 OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
-
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """What the trainings of both stages have in common.
+    """Training options of both stages.
+
+    The command line has an option for each of them, with this help.
 
     Args:
-        steps: Training steps in all.
-        batch_size: Images in a batch.
-        optimizer: `"muon"`, or `"adam"` as in the paper.
-        learning_rate: Peak learning rate, or None for `LEARNING_RATES`.
-        warmup_steps: Steps of linear rise of the learning rate.
-        decay_steps: Steps of linear fall to zero at the end.
-        gradient_accumulation_steps: Parts in which each device goes through
-            its share of a batch, to save memory.
-        clip_norm: Norm to which the gradient of all weights is clipped.
-        seed: Seeds the order of images, crops and flips.
-        steps_per_epoch: Steps between validations and logs.
+        steps: Total number of training steps.
+        batch_size: Number of images in a batch, over all devices.
+        optimizer: Optimizer; the paper has adam.
+        learning_rate: Peak learning rate (default: 1e-3 for muon, 3e-4 for
+            adam).
+        warmup_steps: Steps in which the learning rate rises linearly.
+        decay_steps: Steps at the end in which the learning rate falls linearly
+            to zero.
+        clip_norm: Global norm to which gradients are clipped.
+        gradient_accumulation_steps: Parts into which each device splits its
+            batch, to save memory.
+        seed: Seed of the order of images, random crops and flips.
+        steps_per_epoch: Steps between validations and log entries.
         checkpoint_minutes: Minutes between checkpoints.
-        resume: Whether to go on from the checkpoint in the output folder.
+        resume: Resume from the checkpoint in the output folder.
         verbose: As for `fit`.
+
+    Example:
+
+    ```python
+    options = keras_vqvae2.recipes.TrainingOptions(steps=3000, batch_size=64)
+    assert options.optimizer == "muon"
+    ```
     """
 
     steps: int = 250_000
     batch_size: int = 128
-    optimizer: str = "muon"
+    optimizer: str = dataclasses.field(
+        default="muon", metadata={"choices": tuple(OPTIMIZERS)}
+    )
     learning_rate: float | None = None
-    warmup_steps: int = 100
-    decay_steps: int = 0
+    warmup_steps: int = dataclasses.field(default=100, metadata={"minimum": 0})
+    decay_steps: int = dataclasses.field(default=0, metadata={"minimum": 0})
     clip_norm: float = 1.0
     gradient_accumulation_steps: int = 1
-    seed: int = 0
+    seed: int = dataclasses.field(default=0, metadata={"minimum": 0})
     steps_per_epoch: int = 500
     checkpoint_minutes: float = 5.0
     resume: bool = False

@@ -1,0 +1,134 @@
+"""Options that several commands share."""
+
+import argparse
+import dataclasses
+import inspect
+import re
+
+from keras_vqvae2.recipes import TrainingOptions
+
+DEFAULT_MODEL = "vqvae2-imagenet256"
+
+
+def flag(name):
+    """`--num-heads` for `num_heads`."""
+    return "--" + name.replace("_", "-")
+
+
+def positive(text):
+    """A positive integer, for `type=`."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, not {value}")
+    return value
+
+
+def add_numbers(parser, *rows):
+    """Adds options `(name, type, default, help)`."""
+    for name, kind, default, summary in rows:
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            default=default,
+            help=f"{summary} (default: %(default)s)",
+        )
+
+
+def add_model(parser):
+    """Adds `--model`."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="preset, folder, or Hub repository (default: %(default)s)",
+    )
+
+
+def add_data(parser):
+    """Adds `--data` and what says how it is read."""
+    parser.add_argument(
+        "--data", required=True, help="folder of images, or tfds:NAME"
+    )
+    add_reading(parser)
+
+
+def add_reading(parser):
+    """Adds options of `image_dataset`."""
+    parser.add_argument(
+        "--resize", type=positive, help="resize the shorter side first"
+    )
+    parser.add_argument(
+        "--data-dir", help="where TFDS keeps its data, for tfds:NAME"
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="let TFDS download and prepare a missing data set",
+    )
+
+
+def described(documented):
+    """Help texts by argument name, from a docstring's Args.
+
+    Args:
+        documented: Class with a docstring.
+    """
+    text = inspect.getdoc(documented).partition("\nArgs:\n")[2]
+    texts = {}
+    for name, description in re.findall(
+        r"^    (\w+): ((?:.*\n?)(?:        .*\n?)*)", text, re.MULTILINE
+    ):
+        sentence = " ".join(description.replace("`", "").split())
+        sentence = sentence.rstrip(".").replace("%", "%%")
+        texts[name] = sentence[0].lower() + sentence[1:]
+    return texts
+
+
+def add_training_options(parser):
+    """Adds the options of `TrainingOptions`, `--strategy` and `--dtype`."""
+    parser.add_argument(
+        "--output", required=True, help="folder for the results"
+    )
+    texts = described(TrainingOptions)
+    for field in dataclasses.fields(TrainingOptions):
+        name, text = field.name, texts[field.name]
+        if name == "verbose":
+            continue
+        if field.type is bool:
+            parser.add_argument(flag(name), action="store_true", help=text)
+            continue
+        if field.default is not None:
+            text += " (default: %(default)s)"
+        parser.add_argument(
+            flag(name),
+            type=_type(field),
+            default=field.default,
+            choices=field.metadata.get("choices"),
+            help=text,
+        )
+    parser.add_argument(
+        "--strategy",
+        choices=("none", "mirrored", "multiworker", "tpu"),
+        default="none",
+        help="devices to train on (default: %(default)s, a single one)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="dtype policy (default: %(default)s)",
+    )
+
+
+def _type(field):
+    if field.type is int:
+        return int if field.metadata.get("minimum") == 0 else positive
+    return str if field.type is str else float
+
+
+def training_options(args, verbose):
+    """`TrainingOptions` of parsed arguments."""
+    names = {field.name for field in dataclasses.fields(TrainingOptions)}
+    return TrainingOptions(
+        **{name: getattr(args, name) for name in names - {"verbose"}},
+        verbose=verbose,
+    )
