@@ -764,7 +764,6 @@ def _train_prior(args):
 
 def _generate(args):
     from keras_vqvae2.hub import from_pretrained
-    from keras_vqvae2.sampling.generate import print_progress
     from keras_vqvae2.visualization import save_image
     from keras_vqvae2.visualization import tile
 
@@ -783,9 +782,9 @@ def _generate(args):
         guidance_scale=args.guidance_scale,
         seed=args.seed,
         batch_size=args.batch_size,
-        progress=print_progress,
+        verbose=1,
         classifier=classifier,
-        keep=args.keep,
+        num_candidates=round(1 / args.keep),
     )
     for i, image in enumerate(images):
         save_image(output / f"{i:05}.png", image)

@@ -20,10 +20,8 @@ from keras_vqvae2.evaluation.likelihood import negative_log_likelihood
 from keras_vqvae2.evaluation.precision_recall import precision_recall
 from keras_vqvae2.evaluation.reconstruction import ReconstructionFigures
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.sampling.generate import print_progress
 from keras_vqvae2.sampling.rejection import class_probabilities
 from keras_vqvae2.sampling.rejection import generate_candidates
-from keras_vqvae2.sampling.rejection import num_candidates
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.visualization import tile
@@ -239,7 +237,7 @@ def evaluate(
         "top_p": top_p,
         "seed": seed,
         "batch_size": batch_size,
-        "progress": print_progress if verbose else None,
+        "verbose": int(verbose),
     }
 
     def judge(samples):
@@ -504,6 +502,16 @@ def _kept(model, classifier, keep_rates, labels, options):
         for keep, number in numbers.items():
             images[keep].append(candidates[scores[:number].argmax()])
     return {keep: np.stack(kept) for keep, kept in images.items()}
+
+
+def num_candidates(keep):
+    """Candidates for each image, 1 / `keep`."""
+    if 0 < keep <= 1 and math.isclose(round(1 / keep) * keep, 1, rel_tol=0.02):
+        return round(1 / keep)
+    raise ValueError(
+        "`keep` must be a share of the form 1/n: 1, 0.5, 0.33, 0.25, ... "
+        f"Received: {keep!r}"
+    )
 
 
 def _spread(size, number):
