@@ -1,7 +1,6 @@
 import functools
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -17,6 +16,10 @@ from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import to_array
+from keras_vqvae2.models.priors import Priors
+from keras_vqvae2.sampling import rejection
+from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.generate import generate_codes
 
 
 class VQVAE2:
@@ -30,7 +33,8 @@ class VQVAE2:
         name: Name of the preset, if it is one.
         priors: Dict: by level name (`"top"`, ...) a `PixelSNAILPrior`, or a
             function without arguments that loads it. With one for each level
-            the model can `generate`.
+            the model can `generate`. The attribute of this name is a mapping
+            from level name to `PixelSNAILPrior`, see `keep_priors`.
 
     Raises:
         TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
@@ -56,7 +60,7 @@ class VQVAE2:
             )
         self.vqvae = vqvae
         self.name = name
-        self.priors = dict(priors or {})
+        self.priors = Priors(priors or {})
         for level in self.priors:
             if level not in vqvae.level_names:
                 raise ValueError(
@@ -314,14 +318,16 @@ class VQVAE2:
         Raises:
             ValueError: If there is none.
         """
+        self._check_prior(level)
+        return self.priors[level]
+
+    def _check_prior(self, level):
         if level not in self.priors:
             raise ValueError(
                 f"There is no prior of the level {level!r}, so no codes can be "
                 "generated. This model has priors for: "
                 f"{', '.join(self.priors) or 'none'}."
             )
-        prior = self.priors[level]
-        return prior if isinstance(prior, keras.Model) else prior()
 
     def keep_priors(self):
         """Loads all priors for good, for many calls of `generate`.
@@ -339,14 +345,14 @@ class VQVAE2:
         assert all(prior.built for prior in model.priors.values())
         ```
         """
-        self.priors = {level: self.load_prior(level) for level in self.priors}
+        self.priors.keep()
         return self
 
     def load_sampler(self, level, **options):
         """The `sampling.CachedSampler` of a level.
 
-        That of a prior that is kept is kept as well, until another is asked
-        for: it need not be compiled again.
+        That of a prior that is kept is kept as well, until one with other
+        options is asked for: it need not be compiled again.
 
         Args:
             level: Name of the level: `"top"`, ...
@@ -355,17 +361,63 @@ class VQVAE2:
         Raises:
             ValueError: If there is no such prior, or an option does not fit.
         """
-        from keras_vqvae2.sampling.cached_sampler import (
-            CachedSampler,  # imports the models
-        )
-
         prior = self.load_prior(level)
         kept_options, sampler = self._samplers.get(level, (None, None))
         if kept_options != options or sampler.prior is not prior:
             sampler = CachedSampler(prior, **options)
-            if prior is self.priors[level]:
+            if self.priors.is_kept(level):
                 self._samplers[level] = options, sampler
         return sampler
+
+    def generate_codes(
+        self,
+        num_images=None,
+        labels=None,
+        *,
+        codes=(),
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        guidance_scale=1.0,
+        **options,
+    ):
+        """Codes of new images, as `generate` decodes them.
+
+        Args:
+            num_images: As for `generate`.
+            labels: As for `generate`.
+            codes: As for `generate`.
+            temperature: As for `generate`.
+            top_k: As for `generate`.
+            top_p: As for `generate`.
+            guidance_scale: As for `generate`.
+            **options: Other arguments of `sampling.generate_codes`.
+
+        Returns:
+            Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
+            fine.
+
+        Raises:
+            ValueError: As `generate`.
+        """
+        names = self.vqvae.level_names
+        if len(codes) > len(names):
+            raise ValueError(
+                f"This model has {len(names)} levels. Received `codes` of "
+                f"{len(codes)}."
+            )
+        for level in names[len(codes) :]:  # now, not after the first level
+            self._check_prior(level)
+        load_sampler = functools.partial(
+            self.load_sampler,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            guidance_scale=guidance_scale,
+        )
+        return generate_codes(
+            names, load_sampler, num_images, labels, codes=codes, **options
+        )
 
     def generate(
         self,
@@ -379,15 +431,15 @@ class VQVAE2:
         guidance_scale=1.0,
         seed=0,
         batch_size=16,
-        progress=None,
+        verbose=0,
         classifier=None,
-        keep=1.0,
+        num_candidates=1,
     ):
         """New images, level by level (algorithm 2).
 
-        The image of number k depends on `seed`, k and its label alone, not on
-        the number of images nor on the size of batches. Each prior is loaded
-        when its turn comes and let go after it; see also `keep_priors`.
+        Image k depends on `seed`, k and its label alone, not on the number of
+        images nor on the batch size. Each prior is loaded when its turn comes
+        and let go after it; see also `keep_priors`.
 
         Args:
             num_images: Number of images; with `labels` it can be left out.
@@ -402,15 +454,14 @@ class VQVAE2:
                 guidance); for priors that were trained with `class_dropout`.
             seed: Integer that fixes the images.
             batch_size: Images at a time.
-            progress: Function of the level's name, the share of its work that
-                is done, and the seconds it will still take; or None.
+            verbose: 1 for a progress bar for each level, 0 for none.
             classifier: Keras model from images, pixel values 0..255, to one
-                logit or probability for each class; with `keep`.
-            keep: Share of images that are kept: 1, 1/2, 1/3, ... With 1/n, n
-                candidates are drawn for each image, and the one stays to
-                which `classifier` gives the label with the greatest
-                probability (section 3.3): less variety, clearer classes, n
-                times the work. See `rejection.generate_best`.
+                logit or probability for each class; with `num_candidates`.
+            num_candidates: Candidates that are drawn for each image. The one
+                is kept to which `classifier` gives the label with the greatest
+                probability (section 3.3): less variety, clearer classes,
+                `num_candidates` times the work. See
+                `rejection.generate_best`.
 
         Returns:
             uint8 array `(num_images, height, width, channels)`. After Ctrl-C,
@@ -419,9 +470,13 @@ class VQVAE2:
         Raises:
             ValueError: If a prior is missing or an argument does not fit.
         """
-        from keras_vqvae2 import sampling
-        from keras_vqvae2.sampling import rejection  # which imports the models
-
+        check_integer("num_candidates", num_candidates)
+        if (classifier is None) != (num_candidates == 1):
+            raise ValueError(
+                "`classifier` and `num_candidates` above 1 belong together: "
+                "the classifier chooses among the candidates. Received: "
+                f"classifier={classifier!r}, num_candidates={num_candidates!r}"
+            )
         options = {
             "codes": codes,
             "temperature": temperature,
@@ -430,13 +485,13 @@ class VQVAE2:
             "guidance_scale": guidance_scale,
             "seed": seed,
             "batch_size": batch_size,
-            "progress": progress,
+            "verbose": verbose,
         }
-        if classifier is not None or keep != 1:
+        if classifier is not None:
             return rejection.generate_best(
-                self, classifier, keep, num_images, labels, **options
+                self, classifier, num_candidates, num_images, labels, **options
             )
-        drawn = sampling.generate_codes(self, num_images, labels, **options)
+        drawn = self.generate_codes(num_images, labels, **options)
         return self.decode(drawn, batch_size=batch_size)
 
     def bits_per_pixel(self, height, width):

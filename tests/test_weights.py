@@ -124,6 +124,6 @@ def test_classifier_chooses_offline(no_network):
     classifier = load_classifier("cifar10-classifier", num_classes=10)
     top = np.random.default_rng(0).integers(0, 512, (2, 8, 8))
     images = model.generate(
-        labels=[8, 0], codes=[top], classifier=classifier, keep=0.5
+        labels=[8, 0], codes=[top], classifier=classifier, num_candidates=2
     )
     assert images.shape == (2, 32, 32, 3)

@@ -6,6 +6,8 @@ from keras import ops
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.rematerialize import in_order
 from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.layers._dense_step import apply_dense
+from keras_vqvae2.layers._dense_step import dense_weights
 
 # Queries at a time: what they cannot see is not computed, and with
 # rematerialisation memory grows with the map, not with its square.
@@ -152,19 +154,92 @@ class CausalSelfAttention(keras.layers.Layer):
     def project(self, inputs, keys):
         """Scaled queries, keys and values `(batch, heads, positions, d)`."""
         batch, height, width, _ = ops.shape(inputs)
-        dim = self.num_heads * self.head_dim
-        position = self.row_embedding + self.column_embedding  # (H, W, 2 dim)
-        position = ops.cast(position, self.compute_dtype)
-        query = self.query(inputs) + position[..., :dim]
-        key, value = ops.split(self.key_value(keys), 2, axis=-1)
-        key = key + position[..., dim:]
-        query = query / math.sqrt(self.head_dim)
+        place = self.row_embedding + self.column_embedding  # (H, W, 2 dim)
+        place = ops.cast(place, self.compute_dtype)
 
         def heads(x):
             shape = (batch, height * width, self.num_heads, self.head_dim)
             return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
+        query = self._placed_query(self.query(inputs), place)
+        key, value = self._placed_key_value(self.key_value(keys), place)
         return heads(query), heads(key), heads(value)
+
+    def step_weights(self):
+        """The weights of `step` and `step_key_value`, cast once."""
+        return {
+            "query": dense_weights(self.query),
+            "key_value": dense_weights(self.key_value),
+        }
+
+    def step(self, inputs, row, column, memory, visible, weights):
+        """Attention of the query at one position.
+
+        With `step_key_value`, what `call` computes, one position after the
+        other.
+
+        Args:
+            inputs: Tensor `(batch, channels)`, for the query.
+            row: Row of the position.
+            column: Column of the position.
+            memory: List of pairs `(keys, values)`, each `(batch, num_heads,
+                positions, head_dim)`: what `step_key_value` gave earlier.
+            visible: Boolean tensor: which of all these positions the query
+                sees, one after the other.
+            weights: As of `step_weights`.
+
+        Returns:
+            Tensor `(batch, num_heads * head_dim)`.
+        """
+        query = apply_dense(weights["query"], inputs)
+        query = self._placed_query(query, self._place(row, column))
+        query = ops.reshape(query, (-1, self.num_heads, 1, self.head_dim))
+        logits = [
+            ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2)))
+            for keys, _ in memory
+        ]
+        logits = ops.cast(ops.concatenate(logits, -1), self.logits_dtype)
+        attention = masked_softmax(logits, visible)
+        attention = ops.cast(attention, self.compute_dtype)
+        x, start = 0.0, 0
+        for _, values in memory:
+            stop = start + values.shape[2]
+            x = x + ops.matmul(attention[..., start:stop], values)
+            start = stop
+        return ops.reshape(x, (-1, self.num_heads * self.head_dim))
+
+    def step_key_value(self, keys, row, column, weights):
+        """Key and value of one position, for the queries after it.
+
+        Args:
+            keys: Tensor `(batch, key_channels)`.
+            row: Row of the position.
+            column: Column of the position.
+            weights: As of `step_weights`.
+
+        Returns:
+            Tuple of two tensors `(batch, num_heads, 1, head_dim)`.
+        """
+        x = apply_dense(weights["key_value"], keys)
+        shape = (-1, self.num_heads, 1, self.head_dim)
+        return tuple(
+            ops.reshape(x, shape)
+            for x in self._placed_key_value(x, self._place(row, column))
+        )
+
+    def _place(self, row, column):
+        place = ops.take(self.row_embedding[:, 0], row, axis=0) + ops.take(
+            self.column_embedding[0], column, axis=0
+        )
+        return ops.cast(place, self.compute_dtype)  # (2 dim,)
+
+    def _placed_query(self, query, place):
+        query = query + place[..., : query.shape[-1]]
+        return query / math.sqrt(self.head_dim)
+
+    def _placed_key_value(self, key_value, place):
+        key, value = ops.split(key_value, 2, axis=-1)
+        return key + place[..., key.shape[-1] :], value
 
     def compute_output_shape(self, inputs_shape, keys_shape=None):
         return (*inputs_shape[:-1], self.num_heads * self.head_dim)

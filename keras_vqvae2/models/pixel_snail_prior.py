@@ -12,6 +12,7 @@ from keras_vqvae2.hub.store import find_snapshot
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
+from keras_vqvae2.models.prior_layout import prior_layout_map
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
 from keras_vqvae2.weights import load_weights
@@ -297,8 +298,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
     def call(self, inputs, training=False):
         *coarser, codes = inputs["codes"]
         recompute = training and self.rematerialize
-        class_vector = self._class_vector(inputs.get("labels"), training)
-        condition = self._condition(coarser, recompute)
+        class_vector = self.embed_class(inputs.get("labels"), training)
+        condition = self.embed_coarser(coarser, recompute)
         embedded = self.code_embedding(codes)  # (B, H, W, hidden_dim)
         vertical = horizontal = embedded
         for i, block in enumerate(self.blocks):
@@ -314,10 +315,11 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 recompute=recompute,
             )
             if i == 0:
-                position = self._position()
+                rows = ops.arange(self.sizes[-1][0])[:, None]
+                position = self.embed_position(rows)  # (H, W, hidden_dim)
                 vertical = vertical + position
                 horizontal = horizontal + position
-            number = self._attention_after(i)
+            number = self.attention_after(i)
             if number is not None:
                 attention = self.attentions[number]
                 projection = self.attention_projections[number]
@@ -337,21 +339,26 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 horizontal = rematerialize(attend, [attention], recompute)(
                     horizontal, embedded
                 )
-        return self._output(horizontal, training, recompute)
+        return self.output_logits(horizontal, training, recompute)
 
-    def _attention_after(self, block):
+    def attention_after(self, block):
         """Number of the attention layer after a block, or None."""
         number = self.num_attention_layers
         done = (block + 1) * number // self.num_blocks
         before = block * number // self.num_blocks
         return before if done > before else None
 
-    def _position(self):
-        height, width = self.sizes[-1]
-        rows = self.row_embedding(ops.arange(height))[:, None]
-        return rows + self.column_embedding(ops.arange(width))  # (H, W, C)
+    def embed_position(self, rows):
+        """Embeddings `(..., width, hidden_dim)` of all columns of rows.
 
-    def _class_vector(self, labels, training):
+        Args:
+            rows: Integer tensor, `(..., 1)` or a scalar.
+        """
+        columns = ops.arange(self.sizes[-1][1])
+        return self.row_embedding(rows) + self.column_embedding(columns)
+
+    def embed_class(self, labels, training=False):
+        """Class vectors `(batch, hidden_dim)`, or None without classes."""
         if self.class_embedding is None:
             return None
         if training and self.class_dropout:
@@ -363,8 +370,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             )
         return self.class_embedding(labels)
 
-    def _condition(self, coarser, recompute=False):
-        """The given maps as one, at this level's size."""
+    def embed_coarser(self, coarser, recompute=False):
+        """The coarser maps as one, of this level's size; None without any."""
         x = None
         for i, codes in enumerate(coarser):
             embedded = self.condition_embeddings[i](codes)
@@ -375,9 +382,21 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 x = upsample(x)
         return x
 
-    def _output(
-        self, x, training, recompute=False, apply=lambda layer, x: layer(x)
+    def output_logits(
+        self,
+        x,
+        training=False,
+        recompute=False,
+        apply=lambda layer, x: layer(x),
     ):
+        """Logits of the last block's output `(..., hidden_dim)`.
+
+        Args:
+            x: Tensor of any rank: each position is by itself.
+            training: As for `call`.
+            recompute: Whether to recompute activations for the gradients.
+            apply: Function of a Dense layer and its inputs.
+        """
         for residual, dropout, hidden in self.output_blocks:
 
             def block(x, residual=residual, dropout=dropout, hidden=hidden):
@@ -416,68 +435,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         self.bits_metric.update_state(value / math.log(2), sample_weight=weight)
         return loss
 
-    @staticmethod
-    def get_layout_map(
-        device_mesh,
-        model_parallel_dim_name="model",
-        data_parallel_dim_name="batch",
-    ):
-        """How `keras.distribution.ModelParallel` splits a prior's weights.
-
-        The gates and residual units of each block lie on different devices:
-        the first layer of a pair is split by its outputs, the second by its
-        inputs, so that their sum alone crosses devices. Embeddings, logits
-        and the biases of second layers are whole on each device.
-
-        Args:
-            device_mesh: `keras.distribution.DeviceMesh` with both axes.
-                `residual_dim` and `hidden_dim` must be multiples of the size
-                of the model's axis.
-            model_parallel_dim_name: Name of the axis that weights are split
-                along.
-            data_parallel_dim_name: Name of the axis that batches are split
-                along.
-
-        Returns:
-            `keras.distribution.LayoutMap`.
-
-        Raises:
-            ValueError: If the mesh lacks an axis.
-        """
-        for name in (model_parallel_dim_name, data_parallel_dim_name):
-            if name not in device_mesh.axis_names:
-                raise ValueError(
-                    f"The device mesh has no axis {name!r}. It has: "
-                    f"{', '.join(device_mesh.axis_names)}."
-                )
-        axis = model_parallel_dim_name
-        layout_map = keras.distribution.LayoutMap(device_mesh)
-        conv, dense = (None, None, None), (None,)
-        for first, before in (
-            (r"block_\d+/(vertical|horizontal)_conv", conv),
-            (r"block_\d+/vertical_to_horizontal", conv),
-            (r"block_\d+/condition_projection", conv),
-            (r"block_\d+/class_projection", dense),
-            (r"attention_\d+/(query|key_value)", dense),
-            (r"condition_stack/block_\d+_conv3", conv),
-            (r"output_\d+_residual", dense),
-        ):
-            layout_map[f".*/{first}/kernel"] = (*before, axis)
-        for biased in (
-            r"block_\d+/(vertical|horizontal)_conv",
-            r"attention_\d+/(query|key_value)",
-            r"condition_stack/block_\d+_conv3",
-            r"output_\d+_residual",
-        ):
-            layout_map[f".*/{biased}/bias"] = (axis,)
-        for second, before in (
-            (r"block_\d+/(vertical|horizontal)_projection", (None, None)),
-            (r"attention_projection_\d+", ()),
-            (r"condition_stack/block_\d+_conv1", (None, None)),
-            (r"output_\d+_hidden", ()),
-        ):
-            layout_map[f".*/{second}/kernel"] = (*before, axis, None)
-        return layout_map
+    get_layout_map = staticmethod(prior_layout_map)
 
     def get_config(self):
         return {

@@ -1,5 +1,7 @@
 """Codes of new images, drawn from priors."""
 
+from keras_vqvae2.sampling import prior_state
+from keras_vqvae2.sampling import rejection
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.draws import draw_codes
 from keras_vqvae2.sampling.draws import truncate_logits
@@ -10,6 +12,8 @@ __all__ = [
     "CachedSampler",
     "draw_codes",
     "generate_codes",
+    "prior_state",
+    "rejection",
     "truncate_logits",
     "uniform_draws",
 ]

@@ -1,8 +1,6 @@
 """Codes of new images, level by level (algorithm 2)."""
 
-import sys
-import time
-
+import keras
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
@@ -10,83 +8,79 @@ from keras_vqvae2.sampling.draws import uniform_draws
 
 
 def generate_codes(
-    model,
+    level_names,
+    load_sampler,
     num_images=None,
     labels=None,
     *,
     codes=(),
-    temperature=1.0,
-    top_k=None,
-    top_p=None,
-    guidance_scale=1.0,
     seed=0,
     batch_size=16,
-    progress=None,
-    numbers=None,
+    verbose=0,
+    image_ids=None,
 ):
-    """Codes of new images; arguments as for `VQVAE2.generate`.
+    """Codes of new images.
 
     Args:
-        numbers: Numbers of the images, which fix their draws, or None for
-            0, 1, 2, ...
+        level_names: Names of all levels, coarse to fine.
+        load_sampler: Function from a level's name to its `CachedSampler`,
+            called when the level's turn comes.
+        num_images: As for `VQVAE2.generate`.
+        labels: As for `VQVAE2.generate`.
+        codes: As for `VQVAE2.generate`.
+        seed: As for `VQVAE2.generate`.
+        batch_size: As for `VQVAE2.generate`.
+        verbose: As for `VQVAE2.generate`.
+        image_ids: Integers `(num_images,)` that fix the draws of the images,
+            or None for 0, 1, 2, ...
 
     Returns:
         Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
-        fine.
+        fine. After Ctrl-C in the finest level, those of the images whose codes
+        are complete.
+
+    Raises:
+        ValueError: If an argument does not fit.
+        KeyboardInterrupt: After Ctrl-C, if no image is complete.
     """
-    names = model.vqvae.level_names
     codes = [np.asarray(level) for level in codes]
-    if len(codes) > len(names):
-        raise ValueError(
-            f"This model has {len(names)} levels. Received `codes` of "
-            f"{len(codes)}."
-        )
-    for name in names[len(codes) :]:
-        if name not in model.priors:
-            model.load_prior(name)  # raises
-    if labels is not None:
-        labels = np.asarray(labels)
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                "`labels` must be a list of integers, one for each image. "
-                f"Received: {labels!r}"
-            )
-    number = count_images(num_images, labels, codes)
-    check_integer("num_images", number)
+    labels = check_labels(labels)
+    num_images = count_images(num_images, labels, codes)
+    check_integer("num_images", num_images)
     check_integer("batch_size", batch_size)
     check_integer("seed", seed, minimum=0)
-    numbers = np.arange(number) if numbers is None else np.asarray(numbers)
-    for level in range(len(codes), len(names)):
-        name = names[level]
-        sampler = model.load_sampler(
-            name,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            guidance_scale=guidance_scale,
-        )
+    if image_ids is None:
+        image_ids = np.arange(num_images)
+    for level in range(len(codes), len(level_names)):
+        sampler = load_sampler(level_names[level])
         prior = sampler.prior
-        check_labels(prior, labels)
-        check_sizes(prior, codes)
+        check_fit(prior, labels, codes)
+        if labels is None and sampler.guidance_scale != 1.0:
+            raise ValueError("`guidance_scale` needs `labels`.")
         if prior.num_classes is None:
             level_labels = None
         elif labels is None:
-            level_labels = np.full((number,), prior.num_classes)
+            level_labels = np.full((num_images,), prior.num_classes)
         else:
             level_labels = labels
-        if labels is None and guidance_scale != 1.0:
-            raise ValueError("`guidance_scale` needs `labels`.")
-        report = _report(progress, name)
-        parts = []
+        if verbose:
+            print(f"Sampling the codes of the {level_names[level]} level")
+        batches = []
         try:
-            for part in _draw_level(
-                sampler, codes, level_labels, numbers, batch_size, seed, report
+            for batch in _draw_level(
+                sampler,
+                codes,
+                level_labels,
+                np.asarray(image_ids),
+                batch_size,
+                seed,
+                verbose,
             ):
-                parts.append(part)
+                batches.append(batch)
         except KeyboardInterrupt:
-            if level < len(names) - 1 or not parts:
+            if level < len(level_names) - 1 or not batches:
                 raise
-        drawn = np.concatenate(parts)
+        drawn = np.concatenate(batches)
         codes = [*(x[: len(drawn)] for x in codes), drawn]
     return tuple(codes)
 
@@ -107,69 +101,60 @@ def count_images(num_images, labels, codes):
     return given.pop()
 
 
-def print_progress(level, share, seconds):
-    """A `progress` of `VQVAE2.generate`: a line on stderr for each level."""
-    print(
-        f"\r{level}: {share:4.0%}, {seconds:.0f} s left ",
-        end="" if share < 1 else "\n",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _report(progress, name):
-    """`progress` as a function of the share that is done alone."""
-    started = time.monotonic()
-
-    def report(share):
-        if progress is not None:
-            seconds = time.monotonic() - started
-            progress(name, share, seconds * (1 - share) / share)
-
-    return report
-
-
-def _draw_level(sampler, codes, labels, numbers, batch_size, seed, report):
+def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
     """Batches of a level's codes; `codes` are the coarser levels'."""
-    size = sampler.prior.sizes[-1]
-    number = len(numbers)
-    for start in range(0, number, batch_size):
-        images = np.arange(start, min(start + batch_size, number))
+    height, width = sampler.prior.sizes[-1]
+    num_images = len(image_ids)
+    progress = keras.utils.Progbar(
+        num_images * height, verbose=verbose, unit_name="row"
+    )
+    for start in range(0, num_images, batch_size):
+        images = np.arange(start, min(start + batch_size, num_images))
         count = len(images)
         # A smaller last batch would be compiled by itself.
-        padding = min(batch_size, number) - count
+        padding = min(batch_size, num_images) - count
         padded = np.pad(images, (0, padding), mode="edge")
         drawn, _, _ = sampler.sample(
             # Each level has draws of its own.
-            uniform_draws(seed, numbers[padded], size, level=len(codes)),
+            uniform_draws(
+                seed, image_ids[padded], (height, width), level=len(codes)
+            ),
             [x[padded] for x in codes],
             None if labels is None else labels[padded],
-            on_row=lambda row, start=start, count=count: report(
-                (start + count * row / size[0]) / number
+            on_row=lambda row, start=start, count=count: progress.update(
+                start * height + count * row
             ),
         )
         yield drawn[:count]
 
 
-def check_labels(prior, labels):
-    """Raises ValueError unless labels fit a prior."""
+def check_labels(labels):
+    """Labels as an array, or None; raises ValueError unless integers."""
     if labels is None:
-        return
-    if prior.num_classes is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            "This model has no classes: leave out `labels` and pass "
-            "`num_images`."
+            "`labels` must be a list of integers, one for each image. "
+            f"Received: {labels!r}"
         )
-    wrong = labels[(labels < 0) | (labels > prior.num_classes)]
-    if len(wrong):
-        raise ValueError(
-            f"Labels must be in 0..{prior.num_classes - 1}, or "
-            f"{prior.num_classes} for no class. Received: {wrong[0]}"
-        )
+    return labels
 
 
-def check_sizes(prior, codes):
-    """Raises ValueError unless given maps fit a prior."""
+def check_fit(prior, labels, codes):
+    """Raises ValueError unless labels and coarser maps fit a prior."""
+    if labels is not None:
+        if prior.num_classes is None:
+            raise ValueError(
+                "This model has no classes: leave out `labels` and pass "
+                "`num_images`."
+            )
+        wrong = labels[(labels < 0) | (labels > prior.num_classes)]
+        if len(wrong):
+            raise ValueError(
+                f"Labels must be in 0..{prior.num_classes - 1}, or "
+                f"{prior.num_classes} for no class. Received: {wrong[0]}"
+            )
     expected = prior.sizes[:-1]
     received = tuple(tuple(x.shape[1:]) for x in codes)
     if received != expected:

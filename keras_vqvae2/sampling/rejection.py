@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
+from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.sampling.generate import check_labels
 from keras_vqvae2.sampling.generate import count_images
-from keras_vqvae2.sampling.generate import generate_codes
 
-# Candidate j of image k is drawn as image k + j * 2**32, so that candidate 0
-# is the image that comes without rejection.
+# Candidate j of image k has the id k + j * 2**32, so that candidate 0 is the
+# image that comes without rejection.
 _CANDIDATE = 2**32
 
 
@@ -82,51 +83,37 @@ def probabilities_of(scores):
     return scores / scores.sum(axis=-1, keepdims=True)
 
 
-def num_candidates(keep):
-    """Candidates for each image, 1 / `keep`.
-
-    Raises:
-        ValueError: If `keep` is not 1, 1/2, 1/3, ..., to 2%.
-    """
-    if 0 < keep <= 1:
-        number = round(1 / keep)
-        if math.isclose(number * keep, 1, rel_tol=0.02):
-            return number
-    raise ValueError(
-        "`keep` must be a share of the form 1/n: 1, 0.5, 0.33, 0.25, ... "
-        f"Received: {keep!r}"
-    )
-
-
 def generate_candidates(
-    model, classifier, number, num_images=None, labels=None, **options
+    model, classifier, num_candidates, num_images=None, labels=None, **options
 ):
     """Several candidates for each image, and how well each fits its label.
 
     Args:
         model: `VQVAE2` with class-conditional priors.
         classifier: As for `class_probabilities`.
-        number: Candidates for each image.
+        num_candidates: Candidates for each image.
         num_images: As for `VQVAE2.generate`.
         labels: As for `VQVAE2.generate`.
-        **options: Other arguments of `sampling.generate_codes`.
+        **options: Other arguments of `VQVAE2.generate_codes`.
 
     Yields:
-        For each image, in turn, a pair of the uint8 array `(number, height,
-        width, channels)` of its candidates and the float64 array `(number,)`
-        of the probabilities that the classifier gives to its label. Candidate
+        For each image, in turn, a pair of the uint8 array `(num_candidates,
+        height, width, channels)` of its candidates and the float64 array
+        `(num_candidates,)` of the probabilities that the classifier gives to
+        its label. Candidate
         j of image k depends on the seed, j, k and the label alone; candidate
         0 is the image that `VQVAE2.generate` makes.
 
     Raises:
         ValueError: As `VQVAE2.generate`, or if the classifier does not fit.
     """
+    check_integer("num_candidates", num_candidates)
     if labels is None:
         raise ValueError(
             "Rejection sampling needs `labels`: the classifier judges how "
             "well an image fits its class."
         )
-    labels = np.asarray(labels)
+    labels = check_labels(labels)
     given = [np.asarray(level) for level in options.pop("codes", ())]
     count_images(num_images, labels, given)
     names = model.vqvae.level_names
@@ -153,40 +140,39 @@ def generate_candidates(
         np.zeros((1, *size, model.vqvae.num_channels), "uint8"),
         prior.num_classes,
     )
-    images = np.repeat(np.arange(len(labels)), number)
-    candidates = np.tile(np.arange(number), len(labels))
-    codes = generate_codes(
-        model,
+    images = np.repeat(np.arange(len(labels)), num_candidates)
+    candidates = np.tile(np.arange(num_candidates), len(labels))
+    codes = model.generate_codes(
         labels=labels[images],
         codes=[level[images] for level in given],
-        numbers=images + candidates * _CANDIDATE,
+        image_ids=images + candidates * _CANDIDATE,
         **options,
     )
     # After Ctrl-C, the images whose candidates are all there.
-    whole = len(codes[0]) // number
+    whole = len(codes[0]) // num_candidates
     if not whole:
         raise KeyboardInterrupt
     batch_size = options.get("batch_size", 16)
-    step = max(1, batch_size // number)
+    step = max(1, batch_size // num_candidates)
     for start in range(0, whole, step):
         stop = min(start + step, whole)
+        batch = slice(start * num_candidates, stop * num_candidates)
         decoded = model.decode(
-            [level[start * number : stop * number] for level in codes],
-            batch_size=batch_size,
+            [level[batch] for level in codes], batch_size=batch_size
         )
         scores = class_probabilities(classifier, decoded, prior.num_classes)
         for i, label in enumerate(labels[start:stop]):
-            mine = slice(i * number, (i + 1) * number)
+            mine = slice(i * num_candidates, (i + 1) * num_candidates)
             yield decoded[mine], scores[mine, label]
 
 
 def generate_best(
-    model, classifier, keep, num_images=None, labels=None, **options
+    model, classifier, num_candidates, num_images=None, labels=None, **options
 ):
-    """The best of 1 / `keep` candidates for each image.
+    """The best of several candidates for each image.
 
-    The paper ranks all samples of a class and keeps the best share. Here each
-    image is the best of n = 1 / `keep` candidates of its own, so that image k
+    The paper ranks all samples of a class and keeps the best share 1/n. Here
+    each image is the best of n = `num_candidates` of its own, so that image k
     still depends on the seed, k and its label alone, whatever the number of
     images. The price is a slightly weaker choice: the kept one is at quantile
     u or below with probability u**n, instead of never being below 1 - 1/n.
@@ -194,7 +180,7 @@ def generate_best(
     Args:
         model: As for `generate_candidates`.
         classifier: As for `generate_candidates`.
-        keep: Share that is kept: 1, 1/2, 1/3, ...
+        num_candidates: As for `generate_candidates`.
         num_images: As for `VQVAE2.generate`.
         labels: As for `VQVAE2.generate`.
         **options: As for `generate_candidates`.
@@ -203,20 +189,15 @@ def generate_best(
         uint8 array `(num_images, height, width, channels)`.
 
     Raises:
-        ValueError: As `generate_candidates`, or if `keep` does not fit.
+        ValueError: As `generate_candidates`.
 
     Source: section 3.3 of VQ-VAE-2, arXiv 1906.00446.
     """
-    number = num_candidates(keep)
-    if classifier is None:
-        raise ValueError(
-            "`keep` needs a `classifier`, which says which images to keep."
-        )
     return np.stack(
         [
             candidates[scores.argmax()]
             for candidates, scores in generate_candidates(
-                model, classifier, number, num_images, labels, **options
+                model, classifier, num_candidates, num_images, labels, **options
             )
         ]
     )

@@ -15,12 +15,12 @@ def queries_at_a_time(request, monkeypatch):
     monkeypatch.setattr(causal_self_attention, "_QUERIES", request.param)
 
 
-def make(mask_type="B", dropout=0.0, key_channels=4):
-    layer = CausalSelfAttention(2, 3, mask_type, dropout)
+def make(mask_type="B", dropout=0.0, key_channels=4, dtype=None):
+    layer = CausalSelfAttention(2, 3, mask_type, dropout, dtype=dtype)
     layer.build((None, 3, 5, 4), (None, 3, 5, key_channels))
     generator = np.random.default_rng(0)
     for weight in layer.weights:
-        if weight.dtype == "float32":  # not the seed
+        if "float" in weight.dtype:  # not the seed
             weight.assign(generator.normal(size=weight.shape))
     return layer
 
@@ -64,6 +64,56 @@ def test_values(mask_type, key_channels):
                 weights /= weights.sum()
                 expected[image, i, head] = weights @ value[image, :last, head]
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+def test_steps_equal_call(mask_type, parts):
+    """With the memory of all positions, also in two parts: rows, columns."""
+    # Some operations of the other backends are in float32.
+    exact = keras.backend.backend() == "tensorflow"
+    dtype = "float64" if exact else "float32"
+    layer = make(mask_type, key_channels=7, dtype=dtype)
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(2, 15, 4)).astype(dtype)
+    keys = generator.normal(size=(2, 15, 7)).astype(dtype)
+    weights = layer.step_weights()
+    memory = np.zeros((2, 2, 2, 15, 3), dtype)
+    found = []
+
+    def attend(i, row, column):
+        split = [memory] if parts == 1 else np.split(memory, [5], axis=3)
+        visible = np.arange(15) < i + (mask_type == "B")
+        return layer.step(
+            x[:, i],
+            row,
+            column,
+            [
+                (ops.convert_to_tensor(k), ops.convert_to_tensor(v))
+                for k, v in split
+            ],
+            ops.convert_to_tensor(visible),
+            weights,
+        )
+
+    for i in range(15):
+        row, column = divmod(i, 5)
+        new = layer.step_key_value(keys[:, i], row, column, weights)
+        if mask_type == "A":  # the future need not be there
+            found.append(attend(i, row, column))
+        memory[:, :, :, i] = [ops.convert_to_numpy(x)[:, :, 0] for x in new]
+        if mask_type == "B":
+            found.append(attend(i, row, column))
+    expected = ops.convert_to_numpy(
+        layer(x.reshape(2, 3, 5, 4), keys.reshape(2, 3, 5, 7))
+    ).reshape(2, 15, 6)
+    tolerance = 1e-10 if exact else 1e-4
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stack(found, axis=1)),
+        expected,
+        rtol=tolerance,
+        atol=tolerance,
+    )
 
 
 @pytest.mark.usefixtures("queries_at_a_time")

@@ -7,8 +7,10 @@ from keras import ops
 from keras_vqvae2.layers import GatedMaskedConv2D
 
 
-def make(mask_type="B", channels=3, kernel_size=3, seed=0, **shapes):
-    block = GatedMaskedConv2D(4, kernel_size, mask_type)
+def make(
+    mask_type="B", channels=3, kernel_size=3, seed=0, dtype=None, **shapes
+):
+    block = GatedMaskedConv2D(4, kernel_size, mask_type, dtype=dtype)
     maps = (None, 6, 7, channels)
     block.build((maps, maps), **shapes)
     generator = np.random.default_rng(seed)
@@ -95,6 +97,53 @@ def test_values(mask_type, kernel_size):
         np.testing.assert_allclose(
             ops.convert_to_numpy(ours), expected, rtol=1e-4, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_steps_equal_call(kernel_size, mask_type, transposed, given):
+    # Some operations of the other backends are in float32.
+    exact = keras.backend.backend() == "tensorflow"
+    dtype = "float64" if exact else "float32"
+    generator = np.random.default_rng(1)
+    vertical, horizontal = generator.normal(size=(2, 2, 6, 7, 3)).astype(dtype)
+    class_vector = condition = None
+    shapes = {}
+    if given:
+        class_vector = generator.normal(size=(2, 5)).astype(dtype)
+        condition = generator.normal(size=(2, 6, 7, 2)).astype(dtype)
+        shapes = {
+            "class_vector_shape": (None, 5),
+            "condition_shape": (None, 6, 7, 2),
+        }
+    block = make(mask_type, kernel_size=kernel_size, dtype=dtype, **shapes)
+    weights = block.step_weights(transposed)
+    # Those in sight end at the position itself for "B", before it for "A".
+    half = kernel_size // 2
+    past = half + (mask_type == "B")
+    above = np.pad(vertical, ((0, 0), (half, 0), (0, 0), (0, 0)))
+    before = np.pad(horizontal, ((0, 0), (0, 0), (half, 0), (0, 0)))
+    rows, steps = [], []
+    for row in range(6):
+        vertical_row, gates = block.start_row(
+            ops.convert_to_tensor(above[:, row : row + past]),
+            class_vector,
+            None if condition is None else condition[:, row : row + 1],
+        )
+        assert vertical_row.shape == (2, 1, 7, 3) and gates.shape == (2, 7, 8)
+        rows.append(vertical_row)
+        for column in range(7):
+            taps = before[:, row, column : column + past].reshape(2, -1)
+            steps.append(block.step(taps, gates[:, column], weights))
+    found = ops.concatenate(rows, axis=1), ops.stack(steps, axis=1)
+    expected = block((vertical, horizontal), class_vector, condition)
+    tolerance = 1e-10 if exact else 1e-4
+    for ours, theirs in zip(found, expected, strict=True):
+        theirs = ops.convert_to_numpy(theirs)
+        ours = ops.convert_to_numpy(ours).reshape(theirs.shape)
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 def test_no_blind_spot():

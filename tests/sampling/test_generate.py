@@ -59,22 +59,39 @@ def test_kept_priors(model):
     assert len(loads) == 6
 
 
+def test_priors_are_loaded_when_asked_for(model):
+    loads = []
+    top, bottom = model.priors.values()
+    lazy = keras_vqvae2.VQVAE2(
+        model.vqvae, priors={"top": lambda: loads.append(1) or top}
+    )
+    assert set(lazy.priors) == {"top"} and "bottom" not in lazy.priors
+    both = lazy.priors | {"bottom": bottom}
+    copy = keras_vqvae2.VQVAE2(model.vqvae, priors=both)
+    assert tuple(copy.priors) == ("top", "bottom") and not loads
+    assert copy.priors["bottom"] is bottom and not loads
+    assert copy.priors["top"] is top and len(loads) == 1
+    copy.keep_priors()
+    assert copy.priors["top"] is top and len(loads) == 2
+    assert not lazy.priors.is_kept("top")
+    with pytest.raises(KeyError, match="no prior of the level 'bottom'"):
+        lazy.priors["bottom"]
+
+
 def test_kept_priors_see_new_weights():
     model = make_model()
-    codes = keras_vqvae2.sampling.generate_codes(model, labels=[0, 1])
+    codes = model.generate_codes(labels=[0, 1])
     prior = model.priors["top"]
     bias = np.zeros(prior.num_embeddings)
     bias[5] = 1e4
     prior.logits.bias.assign(bias)
-    other = keras_vqvae2.sampling.generate_codes(model, labels=[0, 1])
+    other = model.generate_codes(labels=[0, 1])
     assert (codes[0] != 5).any() and (other[0] == 5).all()
 
 
 def test_given_upper_level(model):
     top = np.array([[[1, 2], [3, 4]]] * 3)
-    drawn = keras_vqvae2.sampling.generate_codes(
-        model, labels=[0, 1, 2], codes=[top]
-    )
+    drawn = model.generate_codes(labels=[0, 1, 2], codes=[top])
     np.testing.assert_array_equal(drawn[0], top)
     assert drawn[1].shape == (3, 4, 4)
 
@@ -93,34 +110,50 @@ def test_guidance():
         model.generate(2, guidance_scale=3.0)
 
 
-def test_progress(model):
+def test_progress(model, monkeypatch, capsys):
     reports = []
-    model.generate(
-        labels=[0, 1, 2],
-        batch_size=2,
-        progress=lambda *report: reports.append(report),
-    )
-    assert [name for name, _, _ in reports] == ["top"] * 4 + ["bottom"] * 8
-    shares = [share for _, share, _ in reports]
-    assert shares[3] == shares[-1] == 1 and shares[:4] == sorted(shares[:4])
-    assert reports[-1][2] == 0 and all(left >= 0 for _, _, left in reports)
+
+    class Progbar:
+        def __init__(self, target, verbose, unit_name):
+            assert (verbose, unit_name) == (1, "row")
+            reports.append([target])
+
+        def update(self, current):
+            reports[-1].append(current)
+
+    monkeypatch.setattr(keras.utils, "Progbar", Progbar)
+    model.generate(labels=[0, 1, 2], batch_size=2, verbose=1)
+    # Two rows of three images, then four; the second batch has one image.
+    assert reports == [[6, 2, 4, 5, 6], [12, 2, 4, 6, 8, 9, 10, 11, 12]]
+    printed = capsys.readouterr().out.splitlines()
+    assert "top" in printed[0] and "bottom" in printed[1]
 
 
-def test_interruption_keeps_finished_images(model):
-    def stop(name, share, left):
-        if name == "bottom" and share > 0.7:
-            raise KeyboardInterrupt
+def test_progress_bars_are_printed_if_wanted(model, capsys):
+    model.generate(labels=[0, 1, 2])
+    assert capsys.readouterr().out == ""
+    model.generate(labels=[0, 1, 2], verbose=1)
+    printed = capsys.readouterr().out
+    assert "6/6" in printed and "12/12" in printed
+
+
+def test_interruption_keeps_finished_images(model, monkeypatch):
+    def interrupt(total, after):
+        def update(bar, current):
+            if bar.target == total and current / total > after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(keras.utils.Progbar, "update", update)
 
     labels = [0, 1, 2, 1, 0]
-    kept = model.generate(labels=labels, batch_size=2, progress=stop)
     whole = model.generate(labels=labels, batch_size=2)
+    interrupt(5 * 4, after=0.7)  # of the bottom level
+    kept = model.generate(labels=labels, batch_size=2)
     np.testing.assert_array_equal(kept, whole[:2])
 
-    def stop_at_once(name, share, left):
-        raise KeyboardInterrupt
-
+    interrupt(5 * 2, after=0)  # of the top level
     with pytest.raises(KeyboardInterrupt):
-        model.generate(labels=labels, progress=stop_at_once)
+        model.generate(labels=labels)
 
 
 def test_saved_and_loaded(model, tmp_path):

@@ -56,17 +56,21 @@ def test_candidates(model, candidates):
 
 def test_the_best_candidate_is_kept(model, classifier, candidates):
     images, scores = candidates
-    for keep, number in ((0.25, 4), (0.5, 2), (1.0, 1), (0.33, 3)):
+    for number in (4, 2, 3):
         kept = model.generate(
             labels=LABELS,
             seed=3,
             classifier=classifier,
-            keep=keep,
+            num_candidates=number,
             batch_size=4,
         )
         best = scores[:, :number].argmax(axis=1)
         np.testing.assert_array_equal(kept, images[np.arange(5), best])
     assert (best != 0).any()
+    kept = rejection.generate_best(
+        model, classifier, 1, labels=LABELS, seed=3, batch_size=4
+    )
+    np.testing.assert_array_equal(kept, images[:, 0])
 
 
 def test_an_image_depends_on_seed_number_and_label_only(
@@ -76,7 +80,7 @@ def test_an_image_depends_on_seed_number_and_label_only(
         labels=LABELS[:2],
         seed=3,
         classifier=classifier,
-        keep=0.25,
+        num_candidates=4,
         batch_size=4,
     )
     best = candidates[1].argmax(axis=1)[:2]
@@ -94,23 +98,26 @@ def test_given_upper_level(model, classifier):
     )
 
 
-def test_interruption_keeps_whole_images(model, classifier, candidates):
-    def stop(name, share, left):
-        if name == "bottom" and share > 0.65:
-            raise KeyboardInterrupt
+def test_interruption_keeps_whole_images(
+    model, classifier, candidates, monkeypatch
+):
+    def interrupt(total, after):
+        def update(bar, current):
+            if bar.target == total and current / total > after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(keras.utils.Progbar, "update", update)
 
     options = {"labels": LABELS, "seed": 3, "classifier": classifier}
-    kept = model.generate(**options, keep=0.25, batch_size=4, progress=stop)
+    interrupt(5 * 4 * 4, after=0.65)  # of the bottom level, of four rows
+    kept = model.generate(**options, num_candidates=4, batch_size=4)
     best = candidates[1].argmax(axis=1)
     # 12 of 20 candidates were finished: those of 3 of 5 images.
     np.testing.assert_array_equal(kept, candidates[0][range(3), best[:3]])
 
-    def stop_early(name, share, left):
-        if name == "bottom" and share > 0.11:
-            raise KeyboardInterrupt
-
+    interrupt(5 * 8 * 4, after=0.11)
     with pytest.raises(KeyboardInterrupt):
-        model.generate(**options, keep=0.125, batch_size=4, progress=stop_early)
+        model.generate(**options, num_candidates=8, batch_size=4)
 
 
 def test_probabilities_and_logits():
@@ -135,14 +142,18 @@ def test_wrong_use(model, classifier):
                 **{
                     "labels": LABELS,
                     "classifier": classifier,
-                    "keep": 0.5,
+                    "num_candidates": 2,
                     **options,
                 }
             )
 
-    for keep in (0, -0.5, 0.75, 0.4, 2, np.nan):
-        check(f"form 1/n.*Received: {keep}", keep=keep)
-    check("`keep` needs a `classifier`", classifier=None)
+    for number in (0, -2, 0.5, 2.0, np.nan, True):
+        check(
+            f"`num_candidates` must be a positive integer. Received: {number}",
+            num_candidates=number,
+        )
+    check("belong together.*classifier=None", classifier=None)
+    check("belong together.*num_candidates=1", num_candidates=1)
     check("needs `labels`", labels=None, num_images=2)
     check("say one number", num_images=2)
     check("say one number", codes=[np.zeros((2, 2, 2), int)])
@@ -163,7 +174,7 @@ def test_wrong_use(model, classifier):
     check("does not take images of shape", classifier=keras.Model(larger, x))
     with pytest.raises(ValueError, match="no classes"):
         make_model(num_classes=None).generate(
-            labels=LABELS, classifier=classifier, keep=0.5
+            labels=LABELS, classifier=classifier, num_candidates=2
         )
 
 
@@ -183,7 +194,7 @@ def test_on_the_command_line(classifier, tmp_path, monkeypatch, capsys):
         *("--classifier", str(tmp_path / "classifier.keras")),
     ]
     assert main(command) == 0
-    assert received["keep"] == 0.25
+    assert received["num_candidates"] == 4
     images = np.full((1, 8, 8, 3), 16, "uint8")
     np.testing.assert_allclose(
         received["classifier"].predict_on_batch(images), 1, rtol=1e-6
