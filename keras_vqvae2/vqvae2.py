@@ -6,10 +6,8 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
-from keras_vqvae2.hub.publish import push_models
-from keras_vqvae2.hub.publish import save_folder
-from keras_vqvae2.hub.store import find_snapshot
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.models._inputs import check_codes
@@ -22,7 +20,7 @@ from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.generate import generate_codes
 
 
-class VQVAE2:
+class VQVAE2(HubMixin):
     """Images to codes and codes to images, with a trained model.
 
     NumPy in, NumPy out, in batches that bound the memory. The weights are
@@ -76,17 +74,17 @@ class VQVAE2:
         self._samplers = {}
 
     @classmethod
-    def from_pretrained(cls, name_or_path, *, dtype=None, **kwargs):
-        """As `keras_vqvae2.from_pretrained`."""
-        snapshot = find_snapshot(name_or_path, **kwargs)
+    def from_snapshot(cls, snapshot, dtype=None):
+        """The model of a `hub.Snapshot`."""
+        config = snapshot.config
+        vqvae = HierarchicalVQVAE.from_snapshot(snapshot, dtype)
         priors = {
             level: functools.partial(
                 PixelSNAILPrior.from_snapshot, snapshot, level, dtype
             )
-            for level in snapshot.config.priors
+            for level in config.priors
         }
-        vqvae = HierarchicalVQVAE.from_snapshot(snapshot, dtype)
-        return cls(vqvae, name=snapshot.config.name, priors=priors)
+        return cls(vqvae, name=config.name, priors=priors)
 
     @classmethod
     def from_preset_config(cls, name, dtype=None):
@@ -105,98 +103,12 @@ class VQVAE2:
         arguments = find_preset(name).vqvae
         return cls(HierarchicalVQVAE(**arguments, dtype=dtype), name=name)
 
-    def save_pretrained(
-        self, folder, *, overwrite=False, card=None, license=None
-    ):
-        """Saves the model and its priors as a folder, atomically.
-
-        A kill at any moment leaves the old model or the new one to
-        `from_pretrained`, never a mixture.
-
-        Args:
-            folder: Folder to write.
-            overwrite: Whether to replace a model that lies there. Other files
-                in the folder, and its model card, are kept.
-            card: Text of the model card, Markdown with the Hub's front
-                matter. None writes a short one, unless there is one.
-            license: Licence of the weights for that short card, as the Hub
-                spells it: `"apache-2.0"`.
-
-        Raises:
-            FileExistsError: If something else lies there, or a model and
-                `overwrite` is False.
-            ValueError: If the model is larger than `from_pretrained` accepts,
-                or `license` is not an identifier.
-
-        Example:
-
-        ```python
-        model = keras_vqvae2.VQVAE2(keras_vqvae2.HierarchicalVQVAE())
-        model.save_pretrained(folder / "my-model", license="apache-2.0")
-        model = keras_vqvae2.from_pretrained(folder / "my-model")
-        ```
-        """
-        save_folder(
-            self.vqvae,
-            folder,
-            name=self.name,
-            priors=self._prior_loaders(),
-            overwrite=overwrite,
-            card=card,
-            license=license,
-        )
-
-    def push_to_hub(
-        self,
-        repo_id,
-        *,
-        private=False,
-        token=None,
-        revision=None,
-        commit_message=None,
-        card=None,
-        license=None,
-    ):
-        """Publishes the model on the Hugging Face Hub, as one commit.
-
-        Args:
-            repo_id: Repository, `"owner/name"`. It is created if it does not
-                exist.
-            private: Whether a new repository is private.
-            token: Access token with write permission; None takes the one of
-                `hf auth login`.
-            revision: Branch to commit to; it is created if it does not exist.
-            commit_message: Message of the commit.
-            card: Text of the model card. None writes a short one, unless the
-                repository has one.
-            license: Licence of the weights for that short card.
-
-        Returns:
-            URL of the commit.
-
-        Raises:
-            ValueError: If `repo_id`, `license` or the model card is not valid.
-            PermissionError: If the token is missing or not allowed to write.
-            ConnectionError: If the Hub cannot be reached or does not answer.
-        """
-        return push_models(
-            self.vqvae,
-            repo_id,
-            name=self.name,
-            priors=self._prior_loaders(),
-            private=private,
-            token=token,
-            revision=revision,
-            commit_message=commit_message,
-            card=card,
-            license=license,
-        )
-
-    def _prior_loaders(self):
-        return {
+    def _saved_models(self):
+        priors = {
             level: functools.partial(self.load_prior, level)
             for level in self.priors
         }
+        return {"vqvae": self.vqvae, "name": self.name, "priors": priors}
 
     def encode(self, images, batch_size=8):
         """Codes of images.
@@ -501,64 +413,7 @@ class VQVAE2:
         return self.vqvae.bits_per_image(*padded) / (height * width)
 
 
-def from_pretrained(
-    name_or_path,
-    *,
-    revision=None,
-    token=None,
-    cache_dir=None,
-    local_files_only=False,
-    force_download=False,
-    dtype=None,
-):
-    """Loads a trained model.
-
-    A name is looked for as a folder, as a preset that came with the package,
-    and on the Hugging Face Hub. The first two never touch the network. With
-    `revision` or `force_download`, a preset comes from the Hub.
-
-    Args:
-        name_or_path: Name of a preset (`"vqvae2-imagenet256"`), path of a
-            folder that `save_pretrained` wrote, or a repository of the Hub:
-            `"owner/name"`, `"owner/name@revision"`, `"hf://owner/name"`. The
-            owner of a preset's repository is `"keras-vqvae2"`, or what the
-            environment variable `KERAS_VQVAE2_OWNER` says.
-        revision: Branch, tag or commit of the repository.
-        token: Access token of the Hub; None takes the one of `hf auth login`.
-        cache_dir: Folder for downloads, as for `huggingface_hub`.
-        local_files_only: Whether to use only what was downloaded before.
-        force_download: Whether to download every file again, once.
-        dtype: Dtype policy of the model, for example `"mixed_bfloat16"`; None
-            takes Keras's global one.
-
-    Returns:
-        `VQVAE2`. Its priors are downloaded and built when they are used.
-
-    Raises:
-        ValueError: If the name is unknown, arguments contradict each other,
-            or a file is damaged or outside its schema.
-        FileNotFoundError: If the folder, repository, revision or file does
-            not exist, the weights of the preset are not published, or the
-            model is not in the cache and downloads are forbidden.
-        PermissionError: If the repository is gated or the token not accepted.
-        ConnectionError: If the Hub cannot be reached or does not answer.
-        OSError: If a download was cut short.
-
-    Example:
-
-    ```python
-    model = keras_vqvae2.from_pretrained("vqvae2-imagenet256")
-    ```
-    """
-    return VQVAE2.from_pretrained(
-        name_or_path,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        force_download=force_download,
-        dtype=dtype,
-    )
+from_pretrained = VQVAE2.from_pretrained
 
 
 def pad_to_multiple(images, multiple):

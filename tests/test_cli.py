@@ -156,7 +156,7 @@ def test_bad_input(capsys, model_folder, photos, tmp_path):
     main(["encode", str(photos / "0.png"), *model, "-o", str(codes)])
     capsys.readouterr()
     error = _fails(capsys, "decode", codes, "--levels", 3, "-o", out)
-    assert "`levels` must be 1 to 2" in error
+    assert "--levels must be 1 to 2" in error
     assert not out.exists()
     with pytest.raises(SystemExit) as exit_:
         main(["decode", str(codes), "--levels", "0", "-o", str(out)])

@@ -7,10 +7,9 @@ import time
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.data import class_names
-from keras_vqvae2.data import image_dataset
-from keras_vqvae2.data import list_images
 from keras_vqvae2.evaluation.classifier import classification_accuracy_score
+from keras_vqvae2.evaluation.evaluation_dataset import class_folder_names
+from keras_vqvae2.evaluation.evaluation_dataset import evaluation_dataset
 from keras_vqvae2.evaluation.image_set import ImageSet
 from keras_vqvae2.evaluation.likelihood import negative_log_likelihood
 from keras_vqvae2.evaluation.nearest_images import nearest_images
@@ -139,12 +138,12 @@ def evaluate(
         )
     with_labels = bool(num_classes or classifier)
     source = data or test_data
-    names = _class_names(source) if with_labels else None
+    names = class_folder_names(source) if with_labels else None
     _check_classes(vqvae, image_size, classifier, num_classes, names, source)
     output = pathlib.Path(output)
 
     def dataset(source, source_split, number):
-        return _dataset(
+        return evaluation_dataset(
             source,
             image_size,
             batch_size,
@@ -336,33 +335,6 @@ def _save_nearest(grid, batches, output):
     ]
     save_image(output / "nearest.png", image_grid(rows))
     return errors[:, 0].tolist()
-
-
-def _class_names(source):
-    """Names of the class folders, or None for a TFDS data set."""
-    return None if str(source).startswith("tfds:") else class_names(source)
-
-
-def _dataset(source, image_size, batch_size, number, **options):
-    """Batches of at most `number` images, evenly spread over a folder."""
-    stride = 1
-    folder = not str(source).startswith("tfds:")
-    if number is not None:
-        check_integer("num_images", number)
-        if folder:
-            stride = -(-len(list_images(source)) // number)
-    # The share of one of `stride` workers.
-    dataset = image_dataset(
-        source,
-        image_size,
-        batch_size * stride,
-        training=False,
-        shard=(0, stride),
-        **options,
-    )
-    if number is not None and not folder:
-        dataset = dataset.unbatch().take(number).batch(batch_size)
-    return dataset
 
 
 def _grid(samples, labels):

@@ -233,7 +233,7 @@ def find_preset(name):
     close = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"There is no preset and no saved model {name!r}.{hint} Presets: "
+        f"There is no preset {name!r}, nor a saved model.{hint} Presets: "
         f"{', '.join(PRESETS)}. A repository of the Hub is 'owner/name'."
     )
 

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import tempfile
 
 import huggingface_hub
 
@@ -83,46 +82,6 @@ def save_folder(
             card = _short_card(config, vqvae.count_params(), counts, license)
         if card is not None:
             (new / CARD).write_text(card, "utf-8")
-
-
-def push_models(
-    vqvae,
-    repo_id,
-    *,
-    name=None,
-    priors=None,
-    card=None,
-    license=None,
-    **options,
-):
-    """Publishes models on the Hugging Face Hub, as one commit.
-
-    Args:
-        vqvae: As for `save_folder`.
-        repo_id: As for `VQVAE2.push_to_hub`, as are the options below.
-        name: As for `save_folder`.
-        priors: As for `save_folder`.
-        card: As for `VQVAE2.push_to_hub`.
-        license: As for `VQVAE2.push_to_hub`.
-        **options: `private`, `token`, `revision`, `commit_message`, as for
-            `VQVAE2.push_to_hub`.
-
-    Returns:
-        URL of the commit.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(temporary, repo_id.split("/")[-1])
-        save_folder(
-            vqvae,
-            folder,
-            name=name,
-            priors=priors,
-            card=card,
-            license=license,
-        )
-        return push_folder(
-            folder, repo_id, replace_card=card is not None, **options
-        )
 
 
 def push_folder(

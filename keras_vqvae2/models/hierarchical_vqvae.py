@@ -7,9 +7,7 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.backend.step_record import current_record
 from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.publish import push_models
-from keras_vqvae2.hub.publish import save_folder
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -30,7 +28,7 @@ from keras_vqvae2.weights import load_weights
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class HierarchicalVQVAE(BuiltInLoss, BackendStep, keras.Model):
+class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
     """Autoencoder with one map of discrete codes per level (VQ-VAE-2).
 
     With `strides=(4, 2)`, an image of 256x256 pixels becomes a bottom map of
@@ -163,20 +161,6 @@ class HierarchicalVQVAE(BuiltInLoss, BackendStep, keras.Model):
         self.build((None, None, None, num_channels))
 
     @classmethod
-    def from_pretrained(cls, name_or_path, *, dtype=None, **kwargs):
-        """The autoencoder of a trained model, without its priors.
-
-        Args:
-            name_or_path: As for `keras_vqvae2.from_pretrained`.
-            dtype: As for `keras_vqvae2.from_pretrained`.
-            **kwargs: The other arguments of `keras_vqvae2.from_pretrained`.
-
-        Returns:
-            `HierarchicalVQVAE`.
-        """
-        return cls.from_snapshot(find_snapshot(name_or_path, **kwargs), dtype)
-
-    @classmethod
     def from_snapshot(cls, snapshot, dtype=None):
         """The autoencoder of a `hub.Snapshot`."""
         path = snapshot.path(WEIGHTS)
@@ -184,13 +168,8 @@ class HierarchicalVQVAE(BuiltInLoss, BackendStep, keras.Model):
         load_weights(model, path)
         return model
 
-    def save_pretrained(self, folder, **kwargs):
-        """As `VQVAE2.save_pretrained`: a model without priors."""
-        save_folder(self, folder, **kwargs)
-
-    def push_to_hub(self, repo_id, **kwargs):
-        """As `VQVAE2.push_to_hub`: a model without priors."""
-        return push_models(self, repo_id, **kwargs)
+    def _saved_models(self):
+        return {"vqvae": self}
 
     def _add_level(self, level):
         name = self.level_names[level]
