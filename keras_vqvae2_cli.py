@@ -1,8 +1,8 @@
 """Starts the command `keras-vqvae2`.
 
-This lies outside the package because importing the package imports Keras, and
-with it a backend that logs several lines as it starts. A command's output
-should be the command's.
+This is outside the package because most commands import Keras, and with it a
+backend that logs several lines as it starts. A command's output should be the
+command's own.
 """
 
 import os
@@ -11,6 +11,18 @@ import sys
 
 def main():
     """Runs `keras_vqvae2.cli.main`; returns its exit code."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    message = None if command.startswith("-") else _start_backend()
+    if message is not None:
+        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
+        return 2
+    from keras_vqvae2 import cli
+
+    return cli.main()
+
+
+def _start_backend():
+    """Imports Keras without its backend's log; an error message, or None."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -21,18 +33,12 @@ def main():
         # Several workers must find each other before the backend starts.
         if not any("multiworker" in argument for argument in sys.argv):
             keras.ops.add(1, 1)
-        from keras_vqvae2 import cli
-
-        message = None
     except (ImportError, ValueError) as error:
-        message = " ".join(str(error).split())
+        return " ".join(str(error).split())
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    if message is not None:
-        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
-        return 2
-    return cli.main()
+    return None
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from PIL import Image
 import keras_vqvae2
 from keras_vqvae2.data import image_folder_dataset
 from keras_vqvae2.data import list_images
-from keras_vqvae2.evaluation import ReconstructionFigures
+from keras_vqvae2.evaluation import ReconstructionMetrics
 from keras_vqvae2.evaluation import negative_log_likelihood
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.vqvae2 import psnr
@@ -104,7 +104,7 @@ def measure(name, data, size, number):
         labels=priors,
         shard=(0, stride),
     )
-    reconstruction = ReconstructionFigures(model)
+    reconstruction = ReconstructionMetrics(model)
     images, labels, codes = [], [], []
     for batch in batches:
         batch, label = batch if priors else (batch, None)
@@ -112,9 +112,9 @@ def measure(name, data, size, number):
         labels.append(label)
         codes.append(reconstruction.update(images[-1])[0])
     images = np.concatenate(images)
-    figures = reconstruction.result()
-    quality = figures[f"levels={model.vqvae.num_levels}"]["psnr_mean"]
-    points = [{"name": "raw codes", "bits": figures["bits_per_pixel"]}]
+    metrics = reconstruction.result()
+    quality = metrics[f"levels={model.vqvae.num_levels}"]["psnr_mean"]
+    points = [{"name": "raw codes", "bits": metrics["bits_per_pixel"]}]
     if priors:
         nll = negative_log_likelihood(
             model,
@@ -131,12 +131,12 @@ def measure(name, data, size, number):
         points.append(
             {
                 "name": "codes at their entropy",
-                "bits": figures["bits_per_pixel_entropy"],
+                "bits": metrics["bits_per_pixel_entropy"],
             }
         )
     equal = {}
     for codec in CODECS:
-        max_bytes = int(figures["bits_per_pixel"] * size**2 / 8)
+        max_bytes = int(metrics["bits_per_pixel"] * size**2 / 8)
         pairs = [
             (image, decoded)
             for image in images
@@ -156,9 +156,9 @@ def measure(name, data, size, number):
     }
 
 
-def draw(panel, figures):
+def draw(panel, metrics):
     colours = {"JPEG": "tab:orange", "WEBP": "tab:green"}
-    for codec, line in figures["lines"].items():
+    for codec, line in metrics["lines"].items():
         score = [row["psnr"] for row in line]
         for key, style, label in (
             ("bits_per_pixel", "-", codec),
@@ -166,35 +166,35 @@ def draw(panel, figures):
         ):
             bits = [row[key] for row in line]
             panel.plot(bits, score, style, color=colours[codec], label=label)
-        equal = figures["at_equal_bits"][codec]
+        equal = metrics["at_equal_bits"][codec]
         if "psnr" in equal:
             count = equal["images_that_fit"]
             panel.plot(
-                figures["points"][0]["bits"],
+                metrics["points"][0]["bits"],
                 equal["psnr"],
                 "s",
                 color=colours[codec],
                 markersize=12,
                 markerfacecolor="none",
                 label=f"{codec} at equal bits, image by image"
-                + f" ({count} fit)" * (count < figures["images"]),
+                + f" ({count} fit)" * (count < metrics["images"]),
             )
-    for point, marker in zip(figures["points"], "oD", strict=True):
+    for point, marker in zip(metrics["points"], "oD", strict=True):
         panel.plot(
             point["bits"],
-            figures["psnr"],
+            metrics["psnr"],
             marker,
             color="tab:blue",
             markersize=9,
-            label=f"{figures['model']}: {point['name']}",
+            label=f"{metrics['model']}: {point['name']}",
         )
-    least = figures["points"][-1]["bits"]
+    least = metrics["points"][-1]["bits"]
     panel.set_xscale("log", base=2)
     panel.set_xlim(least / 4, least * 8)
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.set_ylim(figures["psnr"] - 10, figures["psnr"] + 12)
+    panel.set_ylim(metrics["psnr"] - 10, metrics["psnr"] + 12)
     panel.set_title(
-        f"{figures['images']} images, {figures['size']}x{figures['size']}"
+        f"{metrics['images']} images, {metrics['size']}x{metrics['size']}"
     )
     panel.set_xlabel("bits per pixel")
     panel.set_ylabel("PSNR, dB")
@@ -209,7 +209,7 @@ def main():
     parser.add_argument("--size", action="append", type=int, required=True)
     parser.add_argument("--num-images", type=int, default=200)
     parser.add_argument("--output", required=True, help="file for the picture")
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", help="file for the metrics")
     args = parser.parse_args()
     if not len(args.model) == len(args.data) == len(args.size):
         parser.error("give --data and --size for each --model")

@@ -9,7 +9,7 @@ import pytest
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
-from keras_vqvae2.cli import _sample_photograph
+from keras_vqvae2.cli.paths import sample_photograph
 from keras_vqvae2.data import load_image
 from keras_vqvae2.evaluation import load_classifier
 from keras_vqvae2.hub.presets import PRESETS
@@ -30,7 +30,7 @@ def no_network(monkeypatch):
 
 def test_reconstructs_a_photograph_offline(no_network):
     model = keras_vqvae2.from_pretrained(NAME)
-    photograph = load_image(_sample_photograph())[None]
+    photograph = load_image(sample_photograph())[None]
     reconstruction = model.reconstruct(photograph)
     assert reconstruction.shape == photograph.shape == (1, 600, 512, 3)
     assert psnr(photograph, reconstruction)[0] > 28
@@ -40,7 +40,7 @@ def test_reconstructs_a_photograph_offline(no_network):
 
 def test_codes_decode_to_what_was_encoded():
     model = keras_vqvae2.from_pretrained(NAME)
-    photograph = load_image(_sample_photograph())[None, :256, 128:384]
+    photograph = load_image(sample_photograph())[None, :256, 128:384]
     codes = model.encode(photograph)
     assert [level.shape for level in codes] == [(1, 32, 32), (1, 64, 64)]
     for level in codes:

@@ -1,3 +1,4 @@
+import contextlib
 import pathlib
 import sys
 import tempfile
@@ -121,16 +122,18 @@ def run(args):
     model = from_pretrained(args.model)
     with tempfile.TemporaryDirectory() as temporary:
         output = args.output or temporary
-        evaluation.evaluate(
-            model,
-            args.test_data,
-            output,
-            classifier=classifier,
-            features=features,
-            guidance_scales=args.guidance_scale,
-            verbose=True,
-            **{name: getattr(args, name) for name in _SAME},
-        )
+        # Standard output is for the metrics alone, not for progress bars.
+        with contextlib.redirect_stdout(sys.stderr):
+            evaluation.evaluate(
+                model,
+                args.test_data,
+                output,
+                classifier=classifier,
+                features=features,
+                guidance_scales=args.guidance_scale,
+                verbose=True,
+                **{name: getattr(args, name) for name in _SAME},
+            )
         print(pathlib.Path(output, "metrics.json").read_text("utf-8"), end="")
         if folder is not None:
             evaluation.write_card(folder, output, args.card_photographs)

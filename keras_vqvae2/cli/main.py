@@ -56,15 +56,22 @@ def in_flags(message, names):
     """A message in which Python arguments are named as on the command line.
 
     Args:
-        message: Text with `name=True`, or names in backquotes.
+        message: Text with names in backquotes, or `name=value`.
         names: The command's arguments, as attributes of its namespace.
+
+    Returns:
+        The text with `--name` and `--name value`.
     """
 
-    def flag(match):
-        name = match[1] or match[2]
-        return f"--{name.replace('_', '-')}" if name in names else match[0]
+    def as_flag(match):
+        name, value = match[1], match[2]
+        if name not in names:
+            return match[0]
+        flag = f"--{name.replace('_', '-')}"
+        return flag if value in (None, "True") else f"{flag} {value}"
 
-    return re.sub(r"`(\w+)(?:=True)?`|\b(\w+)=True\b", flag, message)
+    message = re.sub(r"`(\w+)(?:=([\w.]+))?`", as_flag, message)
+    return re.sub(r"(?<![\w`])(\w+)=(\w+(?:\.\d+)?)", as_flag, message)
 
 
 def _parser(command):

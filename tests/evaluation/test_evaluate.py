@@ -65,15 +65,15 @@ def test_everything_on_the_command_line(home, capsys):
     )
     command = arguments(
         home,
-        *("--data", home / "train", "--keep", 1, 0.5, "--cas-steps", 2),
+        *("--data", home / "train", "--num-candidates", 1, 2, "--cas-steps", 2),
         *("--classifier", home / "classifier.keras"),
         *("--features", "classifier"),
         *("--write-card", "--card-photographs"),
     )
     assert main(command) == 0
     out = capsys.readouterr().out
-    figures = json.loads((folder / "metrics.json").read_text())
-    assert json.loads(out) == figures
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert json.loads(out) == metrics
 
     # The card: this section is new, the rest is as it was.
     text = card.read_text()
@@ -86,22 +86,22 @@ def test_everything_on_the_command_line(home, capsys):
     # The model is as it was, and still whole.
     model = keras_vqvae2.from_pretrained(folder)
 
-    # The figures are those of the functions, of the images in the folders.
+    # The metrics are those of the functions, for the images in the folders.
     images, labels = save_images(home / "again", 6, seed=1)
     codes = model.encode(images)
     nll = negative_log_likelihood(model, codes, labels)
     for level in ("top", "bottom"):
         for name, value in nll[level].items():
             np.testing.assert_allclose(
-                figures["test"]["nll"][level][name], value, rtol=1e-5
+                metrics["test"]["nll"][level][name], value, rtol=1e-5
             )
-    test = figures["test"]
+    test = metrics["test"]
     errors = (images.astype(float) - model.decode(codes)) / 127.5
     np.testing.assert_allclose(
         test["reconstruction"]["levels=2"]["mse"], (errors**2).mean()
     )
-    assert figures["train"]["reconstruction"]["images"] == 9
-    assert figures["classes"] == list(NAMES)
+    assert metrics["train"]["reconstruction"]["images"] == 9
+    assert metrics["classes"] == list(NAMES)
 
     samples = model.generate(labels=np.arange(6) % 3, batch_size=6)
     classifier = keras_vqvae2.evaluation.load_classifier(
@@ -112,33 +112,33 @@ def test_everything_on_the_command_line(home, capsys):
     )
     train, _ = save_images(home / "again2", 9, seed=0)
     some = np.linspace(0, 8, 6).round().astype(int)
-    (row,) = figures["samples"]
-    assert figures["rejection"][0] == {"keep": 1.0, **row}
+    (row,) = metrics["samples"]
+    assert metrics["rejection"][0] == {"num_candidates": 1, **row}
     expected = precision_recall(extract(train)[0][some], extract(samples)[0])
     assert (row["precision"], row["recall"]) == expected
     hits = classifier.predict_on_batch(samples).argmax(axis=1) == [0, 1, 2] * 2
     assert row["top_1"] == hits.mean()
     with open(folder / "rejection.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["keep"]) for row in rows] == [1, 0.5]
-    assert float(rows[1]["fid"]) == figures["rejection"][1]["fid"]
-    score = figures["classification_accuracy_score"]
+    assert [int(row["num_candidates"]) for row in rows] == [1, 2]
+    assert float(rows[1]["fid"]) == metrics["rejection"][1]["fid"]
+    score = metrics["classification_accuracy_score"]
     assert list(score) == ["real", "reconstructions", "samples"]
     assert all(row["images"] == 6 for row in score.values())
 
 
 def test_reconstruction_alone(home, tmp_path):
     vqvae = keras_vqvae2.from_pretrained(home / "model").vqvae
-    figures = evaluate(
+    metrics = evaluate(
         keras_vqvae2.VQVAE2(vqvae),
         home / "test",
         tmp_path,
         image_size=16,
         num_images=3,
     )
-    assert "samples" not in figures and "nll" not in figures["test"]
+    assert "samples" not in metrics and "nll" not in metrics["test"]
     # Every second of six: of all classes.
-    assert figures["test"]["reconstruction"]["images"] == 3
+    assert metrics["test"]["reconstruction"]["images"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {
         "metrics.json",
         "reconstructions.png",
@@ -147,10 +147,10 @@ def test_reconstruction_alone(home, tmp_path):
 
 def test_without_classes(home, tmp_path):
     model = make_model(strides=(4, 2), num_classes=None)
-    figures = evaluate(
+    metrics = evaluate(
         model, home / "test", tmp_path, num_samples=2, batch_size=6
     )
-    assert figures["samples"] == [{"guidance_scale": 1.0, "images": 2}]
+    assert metrics["samples"] == [{"guidance_scale": 1.0, "images": 2}]
     assert load_image(tmp_path / "samples.png").shape == (16, 36, 3)
 
 
@@ -165,8 +165,8 @@ def test_exact_copies_have_no_psnr(home, tmp_path):
         black = Image.fromarray(np.zeros((16, 16, 3), "uint8"))
         black.save(tmp_path / "black" / f"{i}.png")
     evaluate(model, tmp_path / "black", tmp_path, num_samples=0)
-    figures = json.loads((tmp_path / "metrics.json").read_text())
-    row = figures["test"]["reconstruction"]["levels=2"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    row = metrics["test"]["reconstruction"]["levels=2"]
     assert row["psnr_mean"] is None and row["mse"] == 0
 
 
@@ -194,9 +194,8 @@ def test_bad_input(home, tmp_path, capsys):
         capsys, arguments(home, *output, "--features", "classifier")
     )
     assert "needs a classifier" in fails(
-        capsys, arguments(home, *output, "--keep", 0.5)
+        capsys, arguments(home, *output, "--num-candidates", 2)
     )
-    assert "form 1/n" in fails(capsys, arguments(home, *output, "--keep", 0.7))
     assert "needs training images" in fails(
         capsys, arguments(home, *output, "--cas-steps", 5)
     )
@@ -206,7 +205,7 @@ def test_bad_input(home, tmp_path, capsys):
     assert "At least two samples" in fails(
         capsys, arguments(home, *output, "--num-samples", 1)
     )
-    assert "`temperature` must be positive" in fails(
+    assert "--temperature must be positive" in fails(
         capsys, arguments(home, *output, "--temperature", 0)
     )
     assert "Guidance needs" in fails(

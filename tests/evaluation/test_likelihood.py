@@ -13,7 +13,7 @@ def test_by_hand(num_classes):
     top = generator.integers(0, 16, (5, 2, 2))
     bottom = generator.integers(0, 16, (5, 4, 4))
     labels = np.array([0, 1, 2, 2, 1]) if num_classes else None
-    figures = negative_log_likelihood(
+    metrics = negative_log_likelihood(
         model, (top, bottom), labels, batch_size=2
     )
     bits = 0
@@ -27,14 +27,14 @@ def test_by_hand(num_classes):
         logits = logits.astype("float64")
         log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         mine = np.take_along_axis(log_p, codes[level][..., None], axis=-1)
-        row = figures[name]
+        row = metrics[name]
         np.testing.assert_allclose(row["nats_per_code"], -mine.mean(), 1e-5)
         np.testing.assert_allclose(
             row["bits_per_code"], -mine.mean() / np.log(2), 1e-5
         )
         np.testing.assert_allclose(row["uniform_nats_per_code"], np.log(16))
         bits -= mine.sum() / np.log(2) / 5
-    np.testing.assert_allclose(figures["bits_per_pixel"], bits / 64, 1e-5)
+    np.testing.assert_allclose(metrics["bits_per_pixel"], bits / 64, 1e-5)
 
 
 def test_wrong_input():

@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 from tiny_model import make_model
 
-from keras_vqvae2.evaluation import ReconstructionFigures
+from keras_vqvae2.evaluation import ReconstructionMetrics
 from keras_vqvae2.evaluation import code_usage
 from keras_vqvae2.evaluation import ssim
 
 
 def test_code_usage():
-    figures = code_usage(np.array([[0, 0], [3, 3]]), 8)
-    assert figures == {
+    metrics = code_usage(np.array([[0, 0], [3, 3]]), 8)
+    assert metrics == {
         "codes_used": 0.25,
         "perplexity": 2.0,
         "entropy_bits": 1.0,
     }
-    figures = code_usage(np.array([1, 1, 1, 2]), 4)
+    metrics = code_usage(np.array([1, 1, 1, 2]), 4)
     entropy = 0.75 * np.log2(4 / 3) + 0.25 * 2
-    np.testing.assert_allclose(figures["entropy_bits"], entropy)
+    np.testing.assert_allclose(metrics["entropy_bits"], entropy)
     for wrong in ([8], [-1], []):
         with pytest.raises(ValueError, match=r"Codes must be in 0\.\.7"):
             code_usage(np.array(wrong, int), 8)
@@ -55,10 +55,10 @@ def model():
 def test_figures_by_hand_whatever_the_batches(model):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (5, 12, 16, 3), "uint8")
-    figures = ReconstructionFigures(model)
-    codes, decoded = figures.update(images[:3])
-    figures.update(images[3:])
-    result = figures.result()
+    metrics = ReconstructionMetrics(model)
+    codes, decoded = metrics.update(images[:3])
+    metrics.update(images[3:])
+    result = metrics.result()
     expected = model.encode(images)
     for mine, theirs in zip(codes, expected, strict=True):
         np.testing.assert_array_equal(mine, theirs[:3])
@@ -87,12 +87,12 @@ def test_figures_by_hand_whatever_the_batches(model):
 
 
 def test_wrong_input(model):
-    figures = ReconstructionFigures(model)
+    metrics = ReconstructionMetrics(model)
     with pytest.raises(ValueError, match="no images"):
-        figures.result()
-    figures.update(np.zeros((1, 8, 8, 3), "uint8"))
-    assert "ssim_mean" not in figures.result()["levels=2"], "too small"
+        metrics.result()
+    metrics.update(np.zeros((1, 8, 8, 3), "uint8"))
+    assert "ssim_mean" not in metrics.result()["levels=2"], "too small"
     with pytest.raises(ValueError, match="16x8 after 8x8"):
-        figures.update(np.zeros((1, 16, 8, 3), "uint8"))
+        metrics.update(np.zeros((1, 16, 8, 3), "uint8"))
     with pytest.raises(ValueError, match="multiples"):
-        ReconstructionFigures(model).update(np.zeros((1, 9, 8, 3), "uint8"))
+        ReconstructionMetrics(model).update(np.zeros((1, 9, 8, 3), "uint8"))

@@ -321,7 +321,7 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     def train_prior(model, level, prior, *args, **kwargs):
         trained.append(prior)
 
-    monkeypatch.setattr("keras_vqvae2.recipes.train.train_prior", train_prior)
+    monkeypatch.setattr("keras_vqvae2.recipes.train_prior", train_prior)
     assert main(on) == 0
     assert trained[0].compute_dtype == "bfloat16" and trained[0].num_blocks == 2
     assert main([*on, "--num-blocks", "3"]) == 2

@@ -190,7 +190,7 @@ def test_on_the_command_line(classifier, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(keras_vqvae2.VQVAE2, "generate", generate)
     command = [
         *("generate", "--model", str(tmp_path / "model"), "--labels", "0"),
-        *("--output", str(tmp_path / "images"), "--keep", "0.25"),
+        *("--output", str(tmp_path / "images"), "--num-candidates", "4"),
         *("--classifier", str(tmp_path / "classifier.keras")),
     ]
     assert main(command) == 0

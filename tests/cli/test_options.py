@@ -1,0 +1,99 @@
+import argparse
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+import keras_vqvae2
+from keras_vqvae2.cli import main
+from keras_vqvae2.cli.main import COMMANDS
+from keras_vqvae2.cli.main import in_flags
+from keras_vqvae2.cli.options import add_training_options
+from keras_vqvae2.cli.options import described
+from keras_vqvae2.cli.options import training_options
+from keras_vqvae2.recipes import TrainingOptions
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Go on by `resume=True`.", "Go on by --resume."),
+        ("Pass download=True to do so.", "Pass --download to do so."),
+        ("or `data_dir` if", "or --data-dir if"),
+        ("resize=7 is less", "--resize 7 is less"),
+        ("lower top_p=0.5.", "lower --top-p 0.5."),
+        ("pass labels=False", "pass labels=False"),
+        ("`not_mine` stays", "`not_mine` stays"),
+    ],
+)
+def test_messages_name_flags(message, expected):
+    names = {"resume", "download", "data_dir", "resize", "top_p"}
+    assert in_flags(message, names) == expected
+
+
+def test_functions_name_arguments_and_commands_name_flags(tmp_path, capsys):
+    vqvae = keras_vqvae2.HierarchicalVQVAE(
+        hidden_dim=8, residual_dim=4, num_embeddings=16, embedding_dim=4
+    )
+    options = TrainingOptions(resume=True)
+    with pytest.raises(FileNotFoundError, match="without `resume`") as caught:
+        keras_vqvae2.recipes.train_vqvae(
+            vqvae, tmp_path, tmp_path / "none", options=options
+        )
+    assert "--" not in str(caught.value)
+    argv = ["train", "--data", str(tmp_path), "--output", str(tmp_path / "a")]
+    assert main([*argv, "--resume"]) == 2
+    assert "without --resume" in capsys.readouterr().err
+
+
+def test_training_options_are_those_of_the_dataclass():
+    parser = argparse.ArgumentParser()
+    add_training_options(parser)
+    args = parser.parse_args(["--output", "here"])
+    assert training_options(args, "auto") == TrainingOptions()
+    args = parser.parse_args(
+        "--output here --steps 3 --learning-rate 0.5 --optimizer adam "
+        "--resume --warmup-steps 0".split()
+    )
+    assert training_options(args, 0) == TrainingOptions(
+        steps=3,
+        learning_rate=0.5,
+        optimizer="adam",
+        resume=True,
+        warmup_steps=0,
+        verbose=0,
+    )
+    for wrong in ("--steps 0", "--optimizer sgd", "--batch-size many"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--output", "here", *wrong.split()])
+
+
+def test_every_training_option_has_a_help_text():
+    texts = described(TrainingOptions)
+    names = [field.name for field in dataclasses.fields(TrainingOptions)]
+    assert list(texts) == names
+    assert texts["decay_steps"] == (
+        "steps at the end in which the learning rate falls linearly to zero"
+    )
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert COMMANDS[command].split()[0] in capsys.readouterr().out
+
+
+def test_help_loads_no_backend():
+    code = (
+        "import sys, keras_vqvae2_cli\n"
+        "try:\n"
+        "    keras_vqvae2_cli.main()\n"
+        "except SystemExit as error:\n"
+        "    assert not error.code\n"
+        "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
+    )
+    for flag in ("--help", "--version"):
+        subprocess.run([sys.executable, "-c", code, flag], check=True)
