@@ -13,9 +13,9 @@ import tempfile
 def atomic_path(path):
     """A temporary path that becomes `path` when the block ends without error.
 
-    A kill at any moment leaves the old file or the new one, never a part of
-    one: the temporary file lies in the same folder, is flushed to the disk
-    and then renamed.
+    A process that is killed at any moment leaves the old file or the new one,
+    never a part: the temporary file lies in the same folder, is flushed to the
+    disk and then renamed.
 
     Args:
         path: Path of the file to write or replace.
@@ -48,10 +48,10 @@ def _previous_folder(path):
 
 
 def settled_folder(path):
-    """Where a folder that `atomic_folder` writes can be read from.
+    """Where to read a folder that `atomic_folder` writes.
 
     Between the two renames of `atomic_folder` the old folder has another
-    name. This is `path`, or the old folder if a kill came in just then.
+    name. This is `path`, or that old folder if the process was killed then.
     """
     path = pathlib.Path(path)
     if path.exists() or not path.name:
@@ -64,9 +64,9 @@ def settled_folder(path):
 def atomic_folder(path):
     """A temporary folder that becomes `path` when the block ends without error.
 
-    What lies in the old folder and was not written anew is kept. A kill at
-    any moment leaves the old folder or the new one: `settled_folder` says
-    where.
+    Files of the old folder that were not written again are kept. A process
+    that is killed at any moment leaves the old folder or the new one, where
+    `settled_folder` says.
 
     Args:
         path: Path of the folder to write or replace.
@@ -90,7 +90,7 @@ def atomic_folder(path):
                 if not (new / entry.name).exists():
                     _link(entry, new / entry.name)
             shutil.copymode(path, new)
-            # Here only if a kill came before the last line of this function.
+            # There only if a process was killed before the last line below.
             shutil.rmtree(previous, ignore_errors=True)
             path.rename(previous)
         new.rename(path)

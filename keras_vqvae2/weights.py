@@ -10,7 +10,7 @@ from keras_vqvae2.files import atomic_path
 
 def to_numpy(variable):
     """NumPy copy of a Keras variable; a scalar stays one."""
-    # A copy, since NumPy 2 warns of TensorFlow's variables.
+    # A copy, since NumPy 2 warns about TensorFlow's variables.
     return np.array(
         keras.ops.convert_to_numpy(keras.ops.copy(variable)), order="C"
     )
@@ -46,16 +46,15 @@ def save_weights(model, path):
 def load_weights(model, path):
     """Reads a model's weights from a safetensors file.
 
-    Every name, shape and dtype must be as expected; nothing is assigned
-    otherwise.
+    Nothing is assigned unless every name, shape and dtype is the model's.
 
     Args:
         model: Keras model.
         path: Path of the file.
 
     Raises:
-        ValueError: If the file is no safetensors file, lacks a weight, has
-            one too many, or one of another shape or dtype.
+        ValueError: If the file is not a safetensors file, or if a weight is
+            missing, unknown, or of another shape or dtype.
     """
     weights = dict(zip(weight_names(model), model.weights, strict=True))
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 
 import pytest
 from loopback_hub import Repository
@@ -25,8 +26,10 @@ def test_parameters_are_counted_exactly(name):
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_training_scripts_are_named(name):
+def test_training_scripts_exist(name):
     assert PRESETS[name].training_script.startswith("examples/")
+    root = pathlib.Path(__file__).parents[2]
+    assert (root / PRESETS[name].training_script).is_file()
 
 
 def test_unknown_names_list_presets_and_the_closest(weights):
