@@ -78,7 +78,7 @@ def rows():
             found[f"{name}/{level}"] = (
                 "PixelSNAILPrior",
                 arguments,
-                arguments["sizes"],
+                arguments["code_shapes"],
                 sizes[level],
             )
     return found

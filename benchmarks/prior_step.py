@@ -20,7 +20,7 @@ NUM_CODES = 512
 def our_sizes(hidden_dim):
     """As many blocks as the peer's: four times four, four attentions."""
     return {
-        "sizes": (SIZE,),
+        "code_shapes": (SIZE,),
         "num_embeddings": NUM_CODES,
         "hidden_dim": hidden_dim,
         "residual_dim": hidden_dim,

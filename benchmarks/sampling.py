@@ -18,13 +18,13 @@ import numpy as np
 # Of the two levels of 256x256 images, at a size for CPUs.
 NETWORKS = {
     "32x32, attention": {
-        "sizes": ((32, 32),),
+        "code_shapes": ((32, 32),),
         "num_attention_layers": 4,
         "num_heads": 8,
         "num_output_blocks": 4,
     },
     "64x64, no attention": {
-        "sizes": ((32, 32), (64, 64)),
+        "code_shapes": ((32, 32), (64, 64)),
         "num_attention_layers": 0,
         "num_output_blocks": 0,
         "num_conditioning_blocks": 4,
@@ -57,10 +57,10 @@ def our_tasks(network, batch, threads, dtype, width=WIDTH):
     prior = keras_vqvae2.PixelSNAILPrior(
         dtype=dtype, **our_arguments(network, width)
     )
-    draws = sampling.uniform_draws(0, range(batch), prior.sizes[-1])
+    draws = sampling.uniform_draws(0, range(batch), prior.code_shapes[-1])
     *coarser, codes = (
         np.random.default_rng(0).integers(0, 512, (batch, *size), "int32")
-        for size in prior.sizes
+        for size in prior.code_shapes
     )
     sampler = sampling.CachedSampler(prior)
 
@@ -101,8 +101,8 @@ def peer_tasks(peer, network, batch, threads, rows):
         "n_cond_res_block": 3,
         "cond_res_channel": 256,
     }
-    size = NETWORKS[network]["sizes"][-1]
-    has_condition = len(NETWORKS[network]["sizes"]) > 1
+    size = NETWORKS[network]["code_shapes"][-1]
+    has_condition = len(NETWORKS[network]["code_shapes"]) > 1
     model = pixelsnail.PixelSNAIL(
         list(size), 512, 256, 5, 4, 4, 256, **(bottom if has_condition else {})
     ).eval()
@@ -180,7 +180,7 @@ def against_peer(arguments):
                 "batch": batch,
                 "threads": arguments.threads,
             }
-            step = NETWORKS[network]["sizes"][-1][0] // 8
+            step = NETWORKS[network]["code_shapes"][-1][0] // 8
             peer = _common.Contender(
                 "peer",
                 peer_tasks,
@@ -204,7 +204,7 @@ def against_peer(arguments):
             seconds = statistics.median(
                 ours.run("cpu", result=True) for _ in range(arguments.rounds)
             )
-            height, width = NETWORKS[network]["sizes"][-1]
+            height, width = NETWORKS[network]["code_shapes"][-1]
             row_seconds = [
                 peer.run(task, result=True)
                 for task in peer.tasks

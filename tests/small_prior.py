@@ -5,7 +5,7 @@ import numpy as np
 from keras_vqvae2 import PixelSNAILPrior
 
 SMALL = {
-    "sizes": ((3, 4), (6, 8)),
+    "code_shapes": ((3, 4), (6, 8)),
     "num_embeddings": 11,
     "hidden_dim": 8,
     "residual_dim": 6,

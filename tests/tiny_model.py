@@ -21,10 +21,10 @@ def make_priors(seed=0, **changes):
     sizes = {**SIZES, **changes}
     priors = {
         "top": PixelSNAILPrior(
-            sizes=((2, 2),), num_attention_layers=1, **sizes
+            code_shapes=((2, 2),), num_attention_layers=1, **sizes
         ),
         "bottom": PixelSNAILPrior(
-            sizes=((2, 2), (4, 4)),
+            code_shapes=((2, 2), (4, 4)),
             num_attention_layers=0,
             num_conditioning_blocks=1,
             **sizes,

@@ -34,7 +34,7 @@ def run(args):
     print(f"bits per pixel: {model.bits_per_pixel(256, 256):.3f}")
     for level in model.priors:
         prior = model.load_prior(level)
-        height, width = prior.sizes[-1]
+        height, width = prior.code_shapes[-1]
         print(
             f"prior of {level}: {height}x{width}, {prior.count_params()} "
             f"parameters, {prior.num_classes or 'no'} classes"

@@ -41,6 +41,8 @@ def main(argv=None):
         flags = set(vars(args))
         args.run(args)
     except (ImportError, OSError, TypeError, ValueError) as error:
+        # Some errors end with a hint for callers from Python.
+        error = getattr(error, "without_hint", error)
         message = " ".join(str(error).split())
         print(
             f"keras-vqvae2: error: {in_flags(message, flags)}", file=sys.stderr

@@ -111,7 +111,9 @@ def _prior(args, model):
     number = model.vqvae.level_names.index(args.level) + 1
     arguments = {
         **sizes,
-        "sizes": [level.shape[1:] for level in list(codes.values())[:number]],
+        "code_shapes": [
+            level.shape[1:] for level in list(codes.values())[:number]
+        ],
         "num_embeddings": model.vqvae.num_embeddings,
         "num_classes": None if labels is None else int(labels.max()) + 1,
         **given,

@@ -256,7 +256,7 @@ def _image_size(model, image_size, with_priors):
     if with_priors:
         prior = model.load_prior(vqvae.level_names[-1])
         num_classes = prior.num_classes
-        size = prior.sizes[-1][0] * vqvae.strides[0]
+        size = prior.code_shapes[-1][0] * vqvae.strides[0]
         if image_size not in (None, size):
             raise ValueError(
                 f"The priors are for images of {size}x{size}. Received: "

@@ -41,11 +41,11 @@ def negative_log_likelihood(
     for level, name in enumerate(vqvae.level_names):
         prior = model.load_prior(name)
         maps = [np.asarray(x) for x in codes[: level + 1]]
-        sizes = tuple(x.shape[1:] for x in maps)
-        if sizes != prior.sizes:
+        shapes = tuple(x.shape[1:] for x in maps)
+        if shapes != prior.code_shapes:
             raise ValueError(
-                f"The prior of {name} is for maps of the sizes {prior.sizes}. "
-                f"Received: {sizes}"
+                f"The prior of {name} is for maps of the shapes "
+                f"{prior.code_shapes}. Received: {shapes}"
             )
         if prior.num_classes is not None:
             if labels is None:
@@ -77,6 +77,6 @@ def negative_log_likelihood(
             "bits_per_code": nats / math.log(2),
             "uniform_nats_per_code": math.log(vqvae.num_embeddings),
         }
-        bits += nats / math.log(2) * math.prod(sizes[-1])
+        bits += nats / math.log(2) * math.prod(shapes[-1])
     figures["bits_per_pixel"] = bits / math.prod(image_size)
     return figures

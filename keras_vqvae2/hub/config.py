@@ -88,7 +88,7 @@ def _is_decay(value):
     return value is None or (type(value) is float and 0 < value < 1)
 
 
-def _is_sizes(value):
+def _is_code_shapes(value):
     return (
         isinstance(value, (list, tuple))
         and 1 <= len(value) <= 8
@@ -171,8 +171,8 @@ class PriorConfig(_Arguments):
         ValueError: If an argument is out of bounds.
     """
 
-    sizes: tuple = _field(
-        _is_sizes, "a list of 1 to 8 pairs of integers in 1..1024"
+    code_shapes: tuple = _field(
+        _is_code_shapes, "a list of 1 to 8 pairs of integers in 1..1024"
     )
     num_embeddings: int = _integer(1, 2**20, 512)
     hidden_dim: int = _integer(2, 8192, 512, "even")
@@ -198,11 +198,11 @@ class PriorConfig(_Arguments):
         blocks = self.num_blocks * ((self.kernel_size + 1) ** 2 + 16)
         blocks += 4 * self.num_output_blocks
         blocks += 12 * self.num_conditioning_blocks
-        embedded = (len(self.sizes) + 2) * self.num_embeddings
-        embedded += (self.num_classes or 0) + sum(self.sizes[-1]) + 1
-        attention = 8 * hidden + 2 * sum(self.sizes[-1])
+        embedded = (len(self.code_shapes) + 2) * self.num_embeddings
+        embedded += (self.num_classes or 0) + sum(self.code_shapes[-1]) + 1
+        attention = 8 * hidden + 2 * sum(self.code_shapes[-1])
         # Sides are at most 2**10: so often a coarser map is doubled at most.
-        upsampled = 17 * hidden * (10 if len(self.sizes) > 1 else 0)
+        upsampled = 17 * hidden * (10 if len(self.code_shapes) > 1 else 0)
         return hidden * (
             blocks * self.residual_dim
             + embedded
@@ -239,11 +239,12 @@ class ModelConfig:
         levels = level_names(len(self.vqvae.strides))
         for level, prior in self.priors.items():
             where = f"prior of {level}"
-            if len(prior.sizes) != levels.index(level) + 1:
+            if len(prior.code_shapes) != levels.index(level) + 1:
                 raise ValueError(
-                    f"{where}: `sizes` must be those of {levels.index(level)} "
-                    "coarser maps and its own. Received: "
-                    f"{reprlib.repr(prior.sizes)}"
+                    f"{where}: `code_shapes` must be those of "
+                    f"{levels.index(level)} coarser maps and its own. "
+                    "Received: "
+                    f"{reprlib.repr(prior.code_shapes)}"
                 )
             _check_size(prior.max_parameters(), MAX_PRIOR_PARAMETERS, where)
 

@@ -57,7 +57,7 @@ _PAPER_PRIOR = {"num_embeddings": 512, "hidden_dim": 512, "kernel_size": 5}
 _NO_ATTENTION = {"num_attention_layers": 0, "num_output_blocks": 0}
 _TOP = {
     **_PAPER_PRIOR,
-    "sizes": ((32, 32),),
+    "code_shapes": ((32, 32),),
     "residual_dim": 2048,
     "num_blocks": 20,
     "num_attention_layers": 4,
@@ -68,7 +68,7 @@ _IMAGENET_PRIORS = {
     "bottom": {
         **_PAPER_PRIOR,
         **_NO_ATTENTION,
-        "sizes": ((32, 32), (64, 64)),
+        "code_shapes": ((32, 32), (64, 64)),
         "residual_dim": 1024,
         "num_blocks": 20,
         "num_conditioning_blocks": 20,
@@ -79,7 +79,7 @@ _FFHQ_PRIORS = {
     "top": {**_TOP, "num_output_blocks": 0, "dropout": 0.5},
     "middle": {
         **_PAPER_PRIOR,
-        "sizes": ((32, 32), (64, 64)),
+        "code_shapes": ((32, 32), (64, 64)),
         "residual_dim": 1024,
         "num_blocks": 20,
         "num_attention_layers": 1,
@@ -91,7 +91,7 @@ _FFHQ_PRIORS = {
     "bottom": {
         **_PAPER_PRIOR,
         **_NO_ATTENTION,
-        "sizes": ((32, 32), (64, 64), (128, 128)),
+        "code_shapes": ((32, 32), (64, 64), (128, 128)),
         "residual_dim": 1024,
         "num_blocks": 10,
         "num_conditioning_blocks": 8,
@@ -114,7 +114,7 @@ _CIFAR10_PRIOR = {
 _CIFAR10_PRIORS = {
     "top": {
         **_CIFAR10_PRIOR,
-        "sizes": ((8, 8),),
+        "code_shapes": ((8, 8),),
         "num_blocks": 8,
         "num_attention_layers": 4,
         "num_heads": 4,
@@ -122,7 +122,7 @@ _CIFAR10_PRIORS = {
     },
     "bottom": {
         **_CIFAR10_PRIOR,
-        "sizes": ((8, 8), (16, 16)),
+        "code_shapes": ((8, 8), (16, 16)),
         "num_blocks": 6,
         "num_attention_layers": 0,
         "num_conditioning_blocks": 4,
@@ -148,7 +148,7 @@ PRESETS = {
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "77e22bd70dd9b31b6f37b33f5712635c9a3045d8891b23d9d4435245e4752f02"
+            "5b800239565aaf388ac85c6b3c9e65e610f773a6700c6c6087c2c2f6b1aee51a"
         ),
     ),
     "vqvae2-ffhq1024": Preset(

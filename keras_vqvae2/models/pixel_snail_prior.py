@@ -32,8 +32,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
     arXiv 1712.09763.
 
     Args:
-        sizes: Height and width of each code map, coarse to fine. The last one
-            is this level's; the others are given.
+        code_shapes: Height and width of each code map, coarse to fine. The last
+            one is this level's; the others are given.
         num_embeddings: Number of codes.
         hidden_dim: Channels of the two stacks.
         residual_dim: Units of the gates and of the residual blocks.
@@ -54,12 +54,12 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
 
     Call arguments:
         inputs: Dict of `"codes"`, a sequence of integer tensors
-            `(batch, *size)` for each of `sizes`, and, with `num_classes`,
+            `(batch, *size)` for each of `code_shapes`, and, with `num_classes`,
             `"labels"`, an integer tensor `(batch,)`; the label `num_classes`
             is "no class".
 
     Returns:
-        Float32 logits `(batch, *sizes[-1], num_embeddings)`.
+        Float32 logits `(batch, *code_shapes[-1], num_embeddings)`.
 
     Raises:
         ValueError: If an argument or the inputs do not fit.
@@ -68,8 +68,9 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
 
     ```python
     prior = keras_vqvae2.PixelSNAILPrior(
-        sizes=((8, 8),), num_embeddings=16, hidden_dim=16, residual_dim=16,
-        num_blocks=2, num_attention_layers=1, num_heads=2, num_output_blocks=1,
+        code_shapes=((8, 8),), num_embeddings=16, hidden_dim=16,
+        residual_dim=16, num_blocks=2, num_attention_layers=1, num_heads=2,
+        num_output_blocks=1,
     )
     logits = prior({"codes": (keras.ops.zeros((1, 8, 8), "int32"),)})
     assert logits.shape == (1, 8, 8, 16)
@@ -78,7 +79,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
 
     def __init__(
         self,
-        sizes=((32, 32),),
+        code_shapes=((32, 32),),
         num_embeddings=512,
         hidden_dim=512,
         residual_dim=2048,
@@ -96,7 +97,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.sizes = _check_sizes(sizes)
+        self.code_shapes = _check_code_shapes(code_shapes)
         self.num_embeddings = check_integer("num_embeddings", num_embeddings)
         self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
         self.residual_dim = check_integer("residual_dim", residual_dim)
@@ -147,8 +148,10 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             return keras.layers.Dense(units, dtype=self.dtype_policy, name=name)
 
         self.code_embedding = embedding("code_embedding", num_embeddings)
-        self.row_embedding = embedding("row_embedding", self.sizes[-1][0])
-        self.column_embedding = embedding("column_embedding", self.sizes[-1][1])
+        self.row_embedding = embedding("row_embedding", self.code_shapes[-1][0])
+        self.column_embedding = embedding(
+            "column_embedding", self.code_shapes[-1][1]
+        )
         self.class_embedding = None
         if num_classes is not None:
             self.class_embedding = embedding("class_embedding", num_classes + 1)
@@ -195,7 +198,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         )
         self.condition_embeddings = [
             embedding(f"condition_embedding_{i}", num_embeddings)
-            for i in range(len(self.sizes) - 1)
+            for i in range(len(self.code_shapes) - 1)
         ]
         self.condition_upsamples = [
             [
@@ -211,7 +214,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 for j in range(_doublings(coarse, fine))
             ]
             for i, (coarse, fine) in enumerate(
-                zip(self.sizes, self.sizes[1:], strict=False)
+                zip(self.code_shapes, self.code_shapes[1:], strict=False)
             )
         ]
         self.condition_stack = None
@@ -227,7 +230,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         self.loss_metric = keras.metrics.Mean(name="loss")
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
-        self.build((None, *self.sizes[-1]))
+        self.build((None, *self.code_shapes[-1]))
 
     @classmethod
     def from_pretrained(
@@ -265,7 +268,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         return prior
 
     def build(self, input_shape):
-        height, width = self.sizes[-1]
+        height, width = self.code_shapes[-1]
         channels = self.hidden_dim
         maps = (None, height, width, channels)
         self.code_embedding.build((None, height, width))
@@ -276,7 +279,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             self.class_embedding.build((None,))
             options["class_vector_shape"] = (None, channels)
         for i, embedding in enumerate(self.condition_embeddings):
-            embedding.build((None, *self.sizes[i]))
+            embedding.build((None, *self.code_shapes[i]))
             for upsample in self.condition_upsamples[i]:
                 upsample.build((None, None, None, channels))
         if self.condition_stack is not None:
@@ -315,7 +318,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 recompute=recompute,
             )
             if i == 0:
-                rows = ops.arange(self.sizes[-1][0])[:, None]
+                rows = ops.arange(self.code_shapes[-1][0])[:, None]
                 position = self.embed_position(rows)  # (H, W, hidden_dim)
                 vertical = vertical + position
                 horizontal = horizontal + position
@@ -354,7 +357,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Args:
             rows: Integer tensor, `(..., 1)` or a scalar.
         """
-        columns = ops.arange(self.sizes[-1][1])
+        columns = ops.arange(self.code_shapes[-1][1])
         return self.row_embedding(rows) + self.column_embedding(columns)
 
     def embed_class(self, labels, training=False):
@@ -440,7 +443,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "sizes": self.sizes,
+            "code_shapes": self.code_shapes,
             "num_embeddings": self.num_embeddings,
             "hidden_dim": self.hidden_dim,
             "residual_dim": self.residual_dim,
@@ -458,24 +461,25 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         }
 
 
-def _check_sizes(sizes):
+def _check_code_shapes(code_shapes):
     try:
-        sizes = tuple((int(h), int(w)) for h, w in sizes)
-        fits = bool(sizes) and min(map(min, sizes)) > 0
+        code_shapes = tuple((int(h), int(w)) for h, w in code_shapes)
+        fits = bool(code_shapes) and min(map(min, code_shapes)) > 0
     except (TypeError, ValueError):
         fits = False
     if not fits:
         raise ValueError(
-            "`sizes` must be the (height, width) of each code map, coarse to "
-            f"fine, for example ((32, 32), (64, 64)). Received: {sizes!r}"
+            "`code_shapes` must be the (height, width) of each code map, "
+            "coarse to fine, for example ((32, 32), (64, 64)). Received: "
+            f"{code_shapes!r}"
         )
-    for coarse, fine in zip(sizes, sizes[1:], strict=False):
+    for coarse, fine in zip(code_shapes, code_shapes[1:], strict=False):
         _doublings(coarse, fine)
-    return sizes
+    return code_shapes
 
 
 def _doublings(coarse, fine):
-    """log2 of the ratio of two sizes."""
+    """log2 of the ratio of two shapes."""
     ratio = fine[0] // coarse[0]
     if (
         fine != (ratio * coarse[0], ratio * coarse[1])

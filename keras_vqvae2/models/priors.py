@@ -17,7 +17,7 @@ class Priors(collections.abc.Mapping):
 
     ```python
     prior = keras_vqvae2.PixelSNAILPrior(
-        sizes=((8, 8),), hidden_dim=16, residual_dim=16, num_blocks=1,
+        code_shapes=((8, 8),), hidden_dim=16, residual_dim=16, num_blocks=1,
         num_attention_layers=0, num_output_blocks=0,
     )
     priors = Priors({"top": lambda: prior})

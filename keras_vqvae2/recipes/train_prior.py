@@ -80,7 +80,7 @@ def _prior_data(model, level, prior, folder):
     codes, labels, index = read_code_shards(folder)
     names = model.vqvae.level_names
     maps = list(codes.values())[: names.index(level) + 1]
-    sizes = tuple(m.shape[1:] for m in maps)
+    shapes = tuple(m.shape[1:] for m in maps)
     if (tuple(codes), index["num_embeddings"]) != (
         names,
         model.vqvae.num_embeddings,
@@ -89,10 +89,10 @@ def _prior_data(model, level, prior, folder):
             f"{folder} has codes of {index['num_embeddings']} embeddings and "
             f"the levels {', '.join(codes)}; they are not of this model."
         )
-    if sizes != prior.sizes:
+    if shapes != prior.code_shapes:
         raise ValueError(
-            f"The prior is for maps of the sizes {prior.sizes}. {folder} has "
-            f"{sizes}."
+            f"The prior is for maps of the shapes {prior.code_shapes}. "
+            f"{folder} has {shapes}."
         )
     if prior.num_classes is None:
         labels = None

@@ -50,7 +50,7 @@ def train_two_stages(
         output: Folder for the results.
         vqvae: Arguments of `HierarchicalVQVAE`.
         priors: Arguments of `PixelSNAILPrior` by level name, coarse to fine;
-            `sizes` and `num_embeddings` are those of the codes.
+            `code_shapes` and `num_embeddings` are those of the codes.
         image_size: Height and width of the images.
         vqvae_options: `TrainingOptions` of stage 1.
         prior_options: `TrainingOptions` by level name.
@@ -115,7 +115,7 @@ def train_two_stages(
         if not _finished(folder):
             arguments = {
                 **priors[name],
-                "sizes": sizes[: level + 1],
+                "code_shapes": sizes[: level + 1],
                 "num_embeddings": model.vqvae.num_embeddings,
             }
             train_prior(

@@ -101,7 +101,7 @@ class CachedSampler:
             prior itself (without temperature and truncation), and the logits
             `(batch, height, width, num_embeddings)` or None.
         """
-        height, _ = self.prior.sizes[-1]
+        height, _ = self.prior.code_shapes[-1]
         if forced is None:
             forced = np.full(draws.shape, -1, "int32")
         forced = np.asarray(forced, "int32")
@@ -148,7 +148,7 @@ class CachedSampler:
 
     def _row_function(self, row):
         """The compiled `_draw_row` of a row."""
-        height = self.prior.sizes[-1][0]
+        height = self.prior.code_shapes[-1][0]
         prefix = 0
         if self.prior.attentions and row:
             step = max(-(-height // _NUM_PREFIXES), _MIN_PREFIX)
@@ -171,7 +171,7 @@ class CachedSampler:
             kept.
         """
         prior = self.prior
-        width = prior.sizes[-1][1]
+        width = prior.code_shapes[-1][1]
         number = ops.shape(draws)[0]
         cropped = prior_state.crop_memory(prior, state, prefix)
         draws = ops.transpose(draws)  # (W, B)

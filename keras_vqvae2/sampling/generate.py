@@ -103,7 +103,7 @@ def count_images(num_images, labels, codes):
 
 def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
     """Batches of a level's codes; `codes` are the coarser levels'."""
-    height, width = sampler.prior.sizes[-1]
+    height, width = sampler.prior.code_shapes[-1]
     num_images = len(image_ids)
     progress = keras.utils.Progbar(
         num_images * height, verbose=verbose, unit_name="row"
@@ -155,11 +155,11 @@ def check_fit(prior, labels, codes):
                 f"Labels must be in 0..{prior.num_classes - 1}, or "
                 f"{prior.num_classes} for no class. Received: {wrong[0]}"
             )
-    expected = prior.sizes[:-1]
+    expected = prior.code_shapes[:-1]
     received = tuple(tuple(x.shape[1:]) for x in codes)
     if received != expected:
         raise ValueError(
-            f"The prior is for coarser maps of the sizes {expected}. "
+            f"The prior is for coarser maps of the shapes {expected}. "
             f"Received: {received}"
         )
     for x in codes:

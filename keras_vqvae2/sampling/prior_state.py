@@ -85,7 +85,7 @@ def start(prior, batch_size, coarser=(), labels=None):
     Returns:
         `PriorState`.
     """
-    height, width = prior.sizes[-1]
+    height, width = prior.code_shapes[-1]
     past = (batch_size, prior.kernel_size // 2, width, prior.hidden_dim)
     dense = [
         *prior.attention_projections,
@@ -135,7 +135,7 @@ def start_row(prior, state, row):
             vertical = vertical + position
         above.append(ops.transpose(gates, (1, 0, 2)))  # (W, B, 2R)
     batch = ops.shape(rows[0])[0]
-    width, dim = prior.sizes[-1][1], prior.hidden_dim
+    width, dim = prior.code_shapes[-1][1], prior.hidden_dim
     taps = (batch, prior.kernel_size // 2 * dim)
     dtype = prior.compute_dtype
     return state._replace(above=rows), RowState(
@@ -197,7 +197,7 @@ def put(prior, state, row_state, column, codes):
     """
     embedded = prior.code_embedding(codes)  # (B, hidden_dim)
     first = ops.concatenate([row_state.taps[0], embedded], axis=-1)
-    here = ops.arange(prior.sizes[-1][1]) == column  # (W,)
+    here = ops.arange(prior.code_shapes[-1][1]) == column  # (W,)
     memory = []
     for i, attention in enumerate(prior.attentions):
         new = attention.step_key_value(
@@ -232,7 +232,7 @@ def end_row(prior, state, row_state):
     """
     embedded = prior.code_embedding(row_state.codes)[:, None]  # (B, 1, W, C)
     first = ops.concatenate([state.above[0], embedded], axis=1)[:, 1:]
-    position = row_state.row * prior.sizes[-1][1]
+    position = row_state.row * prior.code_shapes[-1][1]
     memory = [
         tuple(
             ops.slice_update(old, (0, 0, position, 0), new)
@@ -249,14 +249,14 @@ def crop_memory(prior, state, rows):
     For `step`, which then computes less; `rows` is static and not less than
     the number of finished rows.
     """
-    positions = rows * prior.sizes[-1][1]
+    positions = rows * prior.code_shapes[-1][1]
     memory = [tuple(x[:, :, :positions] for x in pair) for pair in state.memory]
     return state._replace(memory=memory)
 
 
 def _attend(prior, state, row_state, column, number, x):
     """What an attention layer adds at a column."""
-    width = prior.sizes[-1][1]
+    width = prior.code_shapes[-1][1]
     finished = state.memory[number][0].shape[2]
     memory = [row_state.memory[number]]
     visible = ops.arange(width) < column

@@ -134,7 +134,7 @@ def generate_candidates(
         )
     # A classifier that does not fit is an error now, not after the sampling.
     stride = math.prod(model.vqvae.strides[: len(names) - len(given)])
-    size = [length * stride for length in prior.sizes[-1]]
+    size = [length * stride for length in prior.code_shapes[-1]]
     class_probabilities(
         classifier,
         np.zeros((1, *size, model.vqvae.num_channels), "uint8"),

@@ -78,7 +78,7 @@ def test_a_prior_alone(generator, tmp_path):
             np.testing.assert_array_equal(
                 keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
             )
-    assert load(folder).sizes == generator.load_prior("top").sizes
+    assert load(folder).code_shapes == generator.load_prior("top").code_shapes
     message = "no prior of the level 'middle'.*priors of: top, bottom"
     with pytest.raises(ValueError, match=message):
         load(folder, "middle")

@@ -141,10 +141,10 @@ def test_mixed_precision():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sizes": ()}, "`sizes` must be"),
-        ({"sizes": (3, 4)}, "`sizes` must be"),
-        ({"sizes": ((4, 4), (12, 12))}, r"1, 2, 4, .* times"),
-        ({"sizes": ((4, 4), (8, 16))}, r"1, 2, 4, .* times"),
+        ({"code_shapes": ()}, "`code_shapes` must be"),
+        ({"code_shapes": (3, 4)}, "`code_shapes` must be"),
+        ({"code_shapes": ((4, 4), (12, 12))}, r"1, 2, 4, .* times"),
+        ({"code_shapes": ((4, 4), (8, 16))}, r"1, 2, 4, .* times"),
         ({"num_embeddings": 0}, "`num_embeddings` must be a positive.*: 0"),
         ({"num_blocks": 1}, "2 attention layers need as many blocks"),
         ({"num_heads": 3}, "multiple of `num_heads`.*8 and 3"),

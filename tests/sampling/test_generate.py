@@ -197,8 +197,11 @@ def test_config_of_priors_is_closed(model, tmp_path):
     config.check_config(good, "it")
     check(lambda p: p.update(side=p["top"]), "unknown keys")
     check(lambda p: p["top"].update(layers=3), "unknown keys")
-    check(lambda p: p["top"].pop("sizes"), "missing keys")
-    check(lambda p: p["top"].update(sizes=[[2, 2], [4, 4]]), "`sizes` must be")
+    check(lambda p: p["top"].pop("code_shapes"), "missing keys")
+    check(
+        lambda p: p["top"].update(code_shapes=[[2, 2], [4, 4]]),
+        "`code_shapes` must be",
+    )
     check(lambda p: p["top"].update(kernel_size=4), "`kernel_size` must be")
     check(lambda p: p["top"].update(num_blocks=10**9), "`num_blocks` must be")
     check(

@@ -18,7 +18,7 @@ LABELS = np.array([2, 0])
 
 def drive(prior, choose, coarser=(TOP,), labels=LABELS):
     """All codes, each chosen by its logits, row and column; and the logits."""
-    height, width = prior.sizes[-1]
+    height, width = prior.code_shapes[-1]
     own = np.zeros((2, height, width), "int32")
     kept = []
     state = prior_state.start(prior, 2, coarser, labels)
@@ -73,7 +73,9 @@ def test_logits_equal_the_full_pass_in_float64():
 
 
 def test_without_class_and_coarser_maps():
-    prior = make(sizes=((6, 8),), num_classes=None, num_conditioning_blocks=0)
+    prior = make(
+        code_shapes=((6, 8),), num_classes=None, num_conditioning_blocks=0
+    )
     forced = codes(2, (6, 8), seed=9).astype("int32")
     _, logits = drive(
         prior, lambda _, row, column: forced[:, row, column], (), None

@@ -18,7 +18,7 @@ def make_model(stage, filled=False, **options):
     if stage == "prior":
         options.setdefault("class_dropout", 0.25)
         return keras_vqvae2.PixelSNAILPrior(
-            sizes=((2, 2), (4, 4)),
+            code_shapes=((2, 2), (4, 4)),
             num_embeddings=16,
             hidden_dim=8,
             residual_dim=8,
