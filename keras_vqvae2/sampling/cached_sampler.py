@@ -79,8 +79,10 @@ class CachedSampler:
         self.keep_logits = keep_logits
         self._start_functions = {}  # by batch size
         self._row_functions = {}  # by number of rows that attention looks at
-        self._start_row = compile_function(
-            prior, functools.partial(prior_state.start_row, prior)
+        # By itself, since XLA would be slower at its large convolutions; each
+        # function is passed what it reads only, since that takes time, too.
+        self._rows_above = compile_function(
+            prior, functools.partial(prior_state.rows_above, prior)
         )
 
     def sample(self, draws, coarser=(), labels=None, forced=None, on_row=None):
@@ -108,15 +110,20 @@ class CachedSampler:
         state = self._start(len(draws), coarser, labels)
         codes, all_logits, total = [], [], 0.0
         for row in range(height):
-            state, row_state = self._start_row(state, np.int32(row))
+            rows, inputs = self._rows_above(
+                state.class_vector, state.condition, state.above, np.int32(row)
+            )
             first, memory, row_codes, log_probability, logits = (
                 self._row_function(row)(
-                    state, row_state, draws[:, row], forced[:, row]
+                    prior_state.PriorState(
+                        state.weights, None, None, rows[:1], state.memory
+                    ),
+                    inputs,
+                    draws[:, row],
+                    forced[:, row],
                 )
             )
-            state = state._replace(
-                above=[first, *state.above[1:]], memory=memory
-            )
+            state = state._replace(above=[first, *rows[1:]], memory=memory)
             codes.append(ops.convert_to_numpy(row_codes))
             total = total + ops.convert_to_numpy(log_probability)
             if self.keep_logits:
@@ -161,8 +168,15 @@ class CachedSampler:
             )
         return self._row_functions[prefix]
 
-    def _draw_row(self, prefix, state, row_state, draws, forced):
+    def _draw_row(self, prefix, state, inputs, draws, forced):
         """Codes of a row, one column after the other.
+
+        Args:
+            prefix: Static number of rows that attention looks at.
+            state: `PriorState` of what the row needs.
+            inputs: Arguments of `empty_row`.
+            draws: Tensor `(batch, width)`.
+            forced: Tensor `(batch, width)`.
 
         Returns:
             Tuple of what `end_row` changes in the state (the first of `above`,
@@ -212,7 +226,7 @@ class CachedSampler:
             width,
             body,
             (
-                row_state,
+                prior_state.empty_row(prior, *inputs),
                 ops.zeros((number,), prior.logits_dtype),
                 ops.zeros(kept, prior.logits_dtype),
             ),

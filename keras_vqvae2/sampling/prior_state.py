@@ -119,26 +119,48 @@ def start_row(prior, state, row):
     Returns:
         Tuple of the new `PriorState` and the `RowState` before column 0.
     """
+    rows, inputs = rows_above(
+        prior, state.class_vector, state.condition, state.above, row
+    )
+    return state._replace(above=rows), empty_row(prior, *inputs)
+
+
+def rows_above(prior, class_vector, condition, above, row):
+    """The convolutions of `start_row`, for compilation by themselves.
+
+    Args:
+        prior: `PixelSNAILPrior`.
+        class_vector: As that of `PriorState`.
+        condition: As that of `PriorState`.
+        above: As that of `PriorState`.
+        row: As for `start_row`.
+
+    Returns:
+        Tuple of the new `above`, and of the arguments of `empty_row`.
+    """
     row = ops.convert_to_tensor(row, "int32")
     position = ops.cast(prior.embed_position(row), prior.compute_dtype)
-    condition = state.condition
     if condition is not None:
         condition = ops.take(condition, row, axis=1)[:, None]  # (B, 1, W, C)
-    rows, above, vertical = [], [], None
+    rows, inputs, vertical = [], [], None
     for i, block in enumerate(prior.blocks):
-        x = state.above[i]
+        x = above[i]
         if i:
             x = ops.concatenate([x, vertical], axis=1)
         rows.append(x[:, -(prior.kernel_size // 2) :])
-        vertical, gates = block.start_row(x, state.class_vector, condition)
+        vertical, gates = block.start_row(x, class_vector, condition)
         if i == 0:
             vertical = vertical + position
-        above.append(ops.transpose(gates, (1, 0, 2)))  # (W, B, 2R)
-    batch = ops.shape(rows[0])[0]
-    width, dim = prior.code_shapes[-1][1], prior.hidden_dim
+        inputs.append(ops.transpose(gates, (1, 0, 2)))  # (W, B, 2R)
+    return rows, (row, position, inputs)
+
+
+def empty_row(prior, row, position, above):
+    """The `RowState` before column 0, of the first of its parts."""
+    width, batch, _ = ops.shape(above[0])
+    dim, dtype = prior.hidden_dim, prior.compute_dtype
     taps = (batch, prior.kernel_size // 2 * dim)
-    dtype = prior.compute_dtype
-    return state._replace(above=rows), RowState(
+    return RowState(
         row=row,
         position=position,
         above=above,

@@ -136,6 +136,7 @@ def test_steps_equal_call(kernel_size, mask_type, transposed, given):
         rows.append(vertical_row)
         for column in range(7):
             taps = before[:, row, column : column + past].reshape(2, -1)
+            taps = ops.convert_to_tensor(taps)
             steps.append(block.step(taps, gates[:, column], weights))
     found = ops.concatenate(rows, axis=1), ops.stack(steps, axis=1)
     expected = block((vertical, horizontal), class_vector, condition)
