@@ -34,3 +34,12 @@ for backend in "${backends[@]}"; do
         .venv/bin/python -m pytest -q -p no:cacheprovider \
         --numprocesses auto --maxprocesses 4 --dist loadfile
 done
+
+# The oldest Keras that pyproject.toml allows, on the fast tests.
+keras="$(sed -nE 's/.*"keras>=([0-9.]+),.*/\1/p' pyproject.toml)"
+echo "== Keras $keras"
+"${pip[@]}" --no-deps --upgrade --target ".venv/keras-$keras" "keras==$keras"
+PYTHONPATH=".venv/keras-$keras" KERAS_BACKEND="${backends[-1]}" \
+    TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -q -p no:cacheprovider \
+    --numprocesses auto --maxprocesses 4 --dist loadfile \
+    tests/layers tests/models tests/training/test_muon.py

@@ -20,7 +20,13 @@ def quantizers_of(model):
 
 
 def shared_generators(model):
-    """Seed generators that give all parts of a batch the same draws."""
+    """Seed generators that give all parts of a batch the same draws.
+
+    None for a batch of one part: the replicas of `tf.distribute`, which take
+    turns at a sum over them, share the generators that `given_seeds` patches.
+    """
+    if model.gradient_accumulation_steps == 1:
+        return []
     layers = [model, *quantizers_of(model)]
     return [layer.seed_generator for layer in layers]
 

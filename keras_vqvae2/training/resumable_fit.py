@@ -10,10 +10,11 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
 
-_FORMAT = "keras-vqvae2 checkpoint 1"
+_FORMAT = "keras-vqvae2 checkpoint 2"
 
 
 def resumable_fit(
@@ -76,8 +77,11 @@ def resumable_fit(
     """
     check_integer("steps", steps)
     check_integer("steps_per_epoch", steps_per_epoch)
+    callbacks = list(kwargs.pop("callbacks", ()))
+    logs = [c for c in callbacks if isinstance(c, EpochHistory)]
+    history = logs[0] if logs else EpochHistory()
     checkpoint = _Checkpoint(
-        model, checkpoint_path, steps_per_epoch, checkpoint_minutes
+        model, checkpoint_path, steps_per_epoch, checkpoint_minutes, history
     )
     if checkpoint.exists():
         if not resume:
@@ -86,7 +90,7 @@ def resumable_fit(
                 "or choose another place for a new run."
             )
         checkpoint.restore()
-    kwargs["callbacks"] = [*kwargs.get("callbacks", ()), checkpoint]
+    callbacks += [checkpoint] if logs else [history, checkpoint]
 
     # An epoch that was interrupted is finished by a call of its own; the last
     # one may be short.
@@ -102,25 +106,26 @@ def resumable_fit(
             initial_epoch=epoch,
             epochs=epochs,
             steps_per_epoch=length,
+            callbacks=callbacks,
             **kwargs,
         )
         if model.stop_training:  # by a callback
             break
     checkpoint.save()
-    return checkpoint.history
+    return history.history
 
 
 class _Checkpoint(keras.callbacks.Callback):
     """Saves and restores all that training changes."""
 
-    def __init__(self, model, path, steps_per_epoch, minutes):
+    def __init__(self, model, path, steps_per_epoch, minutes, history):
         super().__init__()
         self.set_model(model)
         self.path = pathlib.Path(path)
         self.steps_per_epoch = steps_per_epoch
         self.seconds = 60 * minutes
         self.step = 0
-        self.history = {}
+        self.history = history
         self._saved_at = time.monotonic()
         self._metric_values = None
 
@@ -168,7 +173,7 @@ class _Checkpoint(keras.callbacks.Callback):
             "format": _FORMAT,
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
-            "history": self.history,
+            "history": self.history.rows,
         }
         if is_chief():
             with atomic_path(self.path) as temporary:
@@ -212,7 +217,7 @@ class _Checkpoint(keras.callbacks.Callback):
             if not name.startswith("metric/"):
                 variable.assign(arrays[name])
         self.step = state["step"]
-        self.history = state["history"]
+        self.history.rows = state["history"]
         # `fit` resets the metrics when it starts the epoch: set them then.
         self._metric_values = [
             arrays[name] for name in variables if name.startswith("metric/")
@@ -254,7 +259,4 @@ class _Checkpoint(keras.callbacks.Callback):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
-        self.history.setdefault("step", []).append(self.step)
         self._save_if_due()

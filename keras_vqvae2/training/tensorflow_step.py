@@ -153,7 +153,12 @@ def _sum_over_replicas(gradients):
 
 @contextlib.contextmanager
 def _without_sum(optimizer):
-    """Keeps an optimizer from summing the gradients over the replicas."""
+    """Keeps an optimizer from summing the gradients over the replicas.
+
+    The method is private to Keras, as are those that `Muon` overrides: so
+    pyproject.toml names the range of Keras versions that the tests have run
+    with.
+    """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     optimizer._all_reduce_sum_gradients = list
     try:

@@ -8,10 +8,38 @@ from keras_vqvae2.files import atomic_path
 from keras_vqvae2.weights import to_numpy
 
 
-class TrainingLog(keras.callbacks.Callback):
+class EpochHistory(keras.callbacks.Callback):
+    """Keeps the logs of each epoch in `rows`, one dict an epoch.
+
+    `resumable_fit` saves and restores them. An epoch that is run again
+    replaces its row.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        step = int(to_numpy(self.model.optimizer.iterations))
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
+        self.rows.append({"epoch": epoch, "step": step, **logs})
+
+    @property
+    def history(self):
+        """Dict of lists, as that of `keras.callbacks.History`."""
+        history = {}
+        for row in self.rows:
+            for name, value in row.items():
+                history.setdefault(name, []).append(value)
+        history.pop("epoch", None)
+        return history
+
+
+class TrainingLog(EpochHistory):
     """Logs each epoch: a CSV file, TensorBoard scalars and pictures, a line.
 
-    A resumed run keeps the rows of the epochs before and replaces the rest.
+    With `resumable_fit`, the CSV file holds the epochs before a kill too.
 
     Args:
         folder: Folder for `history.csv` and `tensorboard/`.
@@ -25,39 +53,24 @@ class TrainingLog(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.make_picture = make_picture
         self.verbose = verbose
-        self._rows = None
         self._writer = None
-
-    @property
-    def _csv_path(self):
-        return self.folder / "history.csv"
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._rows is None:
-            self._rows = []
-            if self._csv_path.exists():
-                with open(self._csv_path, newline="") as file:
-                    self._rows = [
-                        row
-                        for row in csv.DictReader(file)
-                        if int(row["epoch"]) < epoch
-                    ]
 
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
 
-        logs = {name: float(value) for name, value in (logs or {}).items()}
-        step = int(to_numpy(self.model.optimizer.iterations))
-        self._rows.append({"epoch": epoch, "step": step, **logs})
-        names = {name: None for row in self._rows for name in row}
+        super().on_epoch_end(epoch, logs)
+        names = {name: None for row in self.rows for name in row}
         with (
-            atomic_path(self._csv_path) as temporary,
+            atomic_path(self.folder / "history.csv") as temporary,
             open(temporary, "w", newline="") as file,
         ):
             writer = csv.DictWriter(file, list(names))
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(self.rows)
 
+        logs = dict(self.rows[-1])
+        del logs["epoch"]
+        step = logs.pop("step")
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(
                 str(self.folder / "tensorboard")

@@ -8,6 +8,7 @@ from keras import ops
 from layer_check import check_layer
 from reference import nearest
 
+from keras_vqvae2.backend.step_record import StepRecord
 from keras_vqvae2.layers import VectorQuantizer
 from keras_vqvae2.layers import VectorQuantizerEMA
 
@@ -373,3 +374,34 @@ def test_wrong_last_axis(layer_class, shape):
 def test_bad_arguments(layer_class, arguments, message):
     with pytest.raises(ValueError, match=message):
         layer_class(**{"num_embeddings": 6, "embedding_dim": 4, **arguments})
+
+
+@BOTH
+@pytest.mark.parametrize("initialized", [False, True])
+def test_in_a_step_the_layer_records_and_the_step_updates(
+    layer_class, initialized
+):
+    layer, alone = built(layer_class), built(layer_class)
+    for each in (layer, alone):
+        each.initialized.assign(float(initialized))
+        each.counts.assign([1.0, 0.0, 0.0, 9.0, 9.0, 9.0])
+    x = normal(20, 4)
+    before = layer.get_weights()
+    with StepRecord().scope() as record:
+        outputs = layer(x, training=True)
+    for ours, theirs in zip(outputs, alone(x, training=True), strict=True):
+        np.testing.assert_array_equal(numpy(ours), numpy(theirs))
+    np.testing.assert_array_equal(
+        numpy(record.losses[layer.name]), numpy(alone.losses[0])
+    )
+    statistics = record.statistics[layer.name]
+    assert [tuple(s.shape) for s in statistics] == layer.statistics_shapes
+    layer.update_codebook(statistics, finite=False)
+    for value, old in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+    layer.update_codebook(statistics)
+    for ours, theirs in zip(
+        layer.get_weights(), alone.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert np.any(layer.get_weights()[1] != before[1])

@@ -194,6 +194,14 @@ def test_config():
     assert names == weight_names(make(name="other"))
 
 
+def test_layers_go_coarse_to_fine():
+    model = make()
+    for kind in ("encoder", "projection", "quantizer", "decoder"):
+        names = [layer.name for layer in getattr(model, f"{kind}s")]
+        assert names == [f"{kind}_{name}" for name in model.level_names]
+    assert [len(layers) for layers in model.upsamples] == [1, 0]
+
+
 def test_decay_reaches_the_quantizers():
     assert [q.decay for q in make(decay=0.9).quantizers] == [0.9, 0.9]
 

@@ -335,6 +335,25 @@ def test_bad_step_changes_nothing(policy, decay):
     assert seen[-1][2]["skipped_steps"] == 3
 
 
+@pytest.mark.parametrize("decay", [0.99, None])
+def test_bad_first_step_leaves_the_codebook_empty(decay):
+    """Its seeds are used up all the same, on every backend."""
+    model = make((2,), decay=decay)
+    model.compile("adam")
+    bad = images().astype("float32")
+    bad[1, 2, 3, 0] = np.nan
+    before = weights_of(model)
+    (quantizer,) = model.quantizers
+    seed = numpy(quantizer.seed_generator.state)
+    logs = model.train_on_batch(bad, return_dict=True)
+    assert logs["skipped_steps"] == 1
+    assert_same(weights_of(model), before)
+    assert np.any(numpy(quantizer.seed_generator.state) != seed)
+    logs = model.train_on_batch(images(), return_dict=True)
+    assert float(quantizer.initialized) == 1
+    assert logs["usage_top"] > 0.5  # The codes are vectors of this batch.
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision(policy):
     model = make(dtype=policy)
