@@ -215,7 +215,7 @@ def test_train(capsys, photos, tmp_path):
     start = ["--initial-weights", str(output / "model")]
     argv = _train_arguments(photos, tmp_path / "second", 3)
     assert "leave out hidden_dim" in _fails(capsys, *argv, *start)
-    argv = _train_arguments(photos, tmp_path / "second", 3, code_shapes=())
+    argv = _train_arguments(photos, tmp_path / "second", 3, sizes=())
     assert main([*argv, *start, "--optimizer", "adam"]) == 0
     for folder, optimizer, learning_rate in (
         ("run", "muon", 1e-3),
