@@ -192,8 +192,9 @@ class VQVAE2(HubMixin):
     def reconstruct(self, images, levels=None, batch_size=8):
         """Decoded codes of images of any size.
 
-        Images whose size is not a multiple of the total stride are padded by
-        reflection at the lower and right edge; the result is cropped back.
+        Images whose size is not a multiple of the total stride are mirrored at
+        the lower and right edges (`mode="symmetric"` of `np.pad`), and the
+        result is cropped back.
 
         Args:
             images: uint8 or float array `(batch, height, width, channels)`,
@@ -242,9 +243,9 @@ class VQVAE2(HubMixin):
             )
 
     def keep_priors(self):
-        """Loads all priors for good, for many calls of `generate`.
+        """Keeps all priors in memory, for many calls of `generate`.
 
-        Otherwise each call loads and compiles them anew, one at a time, so
+        Otherwise each call loads and compiles them again, one at a time, so
         that only one of them takes memory.
 
         Returns:

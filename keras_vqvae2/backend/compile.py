@@ -12,7 +12,7 @@ def compile_function(model, function, many_small=False):
         model: Built Keras model whose weights `function` reads.
         function: Function of tensors that changes no weight.
         many_small: Whether it consists of many small operations, so that on
-            TensorFlow XLA is worth its compilation, for each shape anew. Large
+            TensorFlow XLA is worth its compilation for each shape. Large
             convolutions are slower in it on a CPU.
 
     Returns:

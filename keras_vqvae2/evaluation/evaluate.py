@@ -55,7 +55,7 @@ def evaluate(
 ):
     """Computes all metrics of a model, with images that illustrate them.
 
-    Loads the model's priors for good (`VQVAE2.keep_priors`).
+    Keeps the model's priors in memory (`VQVAE2.keep_priors`).
 
     Reconstruction of test images, and of training images beside them; with
     priors, likelihoods and samples; with `features`, FID, FID*, Inception

@@ -10,11 +10,11 @@ _ROWS = np.array([3, 1, 4, 4, 2, 0])  # row 4: zeros
 
 
 class SubpixelConv2DTranspose(keras.layers.Conv2DTranspose):
-    """`Conv2DTranspose` with kernel size 4 and stride 2, computed otherwise.
+    """`Conv2DTranspose` with kernel size 4 and stride 2, as a convolution.
 
-    A 3x3 convolution gives the four pixels of each 2x2 block as channels: the
-    same sums, but a convolution to 12 channels instead of 3, which takes 0.6
-    of the time on a CPU.
+    A 3x3 convolution computes the four pixels of each 2x2 block as channels.
+    The sums are the same, but for RGB it has 12 output channels instead of 3,
+    which takes 0.6 of the time on a CPU.
     """
 
     def __init__(self, filters, **kwargs):

@@ -6,8 +6,8 @@ import keras
 class Priors(collections.abc.Mapping):
     """Priors by level name, each loaded when it is asked for.
 
-    A prior that is given as a function is loaded anew each time, so that it
-    takes memory only while it is used; `keep` loads it for good.
+    A prior that is given as a function is loaded again each time, so that it
+    takes memory only while it is used; `keep` keeps it in memory.
 
     Args:
         priors: Mapping from level name (`"top"`, ...) to a `PixelSNAILPrior`,
@@ -54,9 +54,9 @@ class Priors(collections.abc.Mapping):
         return f"Priors({', '.join(self)})"
 
     def is_kept(self, level):
-        """Whether a level's prior is loaded for good."""
+        """Whether a level's prior is kept in memory."""
         return isinstance(self._priors[level], keras.Model)
 
     def keep(self):
-        """Loads all priors for good."""
+        """Loads all priors and keeps them in memory."""
         self._priors = dict(self)

@@ -11,7 +11,7 @@ def uniform_draws(seed, images, size, level=0):
         seed: Integer in `0 <= seed < 2**63`.
         images: Numbers of the images.
         size: `(height, width)` of the code map.
-        level: Number of the level, which has draws of its own.
+        level: Number of the level; each level has its own draws.
 
     Returns:
         Float32 array `(len(images), height, width)` in [0, 1).

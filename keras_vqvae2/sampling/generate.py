@@ -115,7 +115,7 @@ def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
         padding = min(batch_size, num_images) - count
         padded = np.pad(images, (0, padding), mode="edge")
         drawn, _, _ = sampler.sample(
-            # Each level has draws of its own.
+            # Each level has its own draws.
             uniform_draws(
                 seed, image_ids[padded], (height, width), level=len(codes)
             ),

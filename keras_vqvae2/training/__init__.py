@@ -1,4 +1,4 @@
-"""What training needs beside layers and models."""
+"""Training steps, optimizers, schedules, metrics and checkpoints."""
 
 import importlib
 

@@ -32,9 +32,9 @@ def resumable_fit(
 
     A checkpoint of everything that training changes (weights, codebooks,
     optimizer, metrics of the epoch so far, position in the data, history) is
-    written every few minutes and at the end. A run that was killed and is
-    started again goes on from it: batches, weights and logs are those of an
-    unbroken run.
+    written every few minutes and at the end. A run that was killed and
+    started again resumes from it: batches, weights and logs equal those of an
+    uninterrupted run.
 
     Args:
         model: Compiled and built Keras model.
