@@ -10,17 +10,11 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
-
-TINY = {
-    "hidden_dim": 8,
-    "residual_dim": 4,
-    "num_embeddings": 16,
-    "embedding_dim": 4,
-}
 
 
 def convolution(name):
@@ -61,7 +55,7 @@ GOLDEN_NAMES = {
 
 @pytest.fixture(scope="module")
 def model():
-    return keras_vqvae2.HierarchicalVQVAE(**TINY)
+    return make_vqvae()
 
 
 @pytest.fixture
@@ -93,13 +87,13 @@ def test_names_are_golden():
 
 
 def test_names_do_not_depend_on_creation_order_or_name(model):
-    other = keras_vqvae2.HierarchicalVQVAE(**TINY, name="another")
+    other = make_vqvae(name="another")
     assert weights.weight_names(model) == weights.weight_names(other)
 
 
 def test_round_trip_is_exact(model, tmp_path):
     weights.save_weights(model, tmp_path / "a.safetensors")
-    other = keras_vqvae2.HierarchicalVQVAE(**TINY, seed=1)
+    other = make_vqvae(seed=1)
     weights.load_weights(other, tmp_path / "a.safetensors")
     for old, new in zip(values(model), values(other), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -114,7 +108,7 @@ def test_scalar_weights_stay_scalar(arrays):
 
 def test_half_precision_compute_loads_the_same_file(model, tmp_path):
     weights.save_weights(model, tmp_path / "a.safetensors")
-    mixed = keras_vqvae2.HierarchicalVQVAE(**TINY, dtype="mixed_bfloat16")
+    mixed = make_vqvae(dtype="mixed_bfloat16")
     weights.load_weights(mixed, tmp_path / "a.safetensors")
     for old, new in zip(values(model), values(mixed), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.vqvae2 import pad_to_multiple
@@ -16,14 +17,7 @@ def images(batch, height, width, seed=0):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    vqvae = keras_vqvae2.HierarchicalVQVAE(
-        strides=(4, 2),
-        hidden_dim=8,
-        residual_dim=4,
-        num_residual_blocks=1,
-        num_embeddings=16,
-        embedding_dim=4,
-    )
+    vqvae = make_vqvae(num_residual_blocks=1)
     for weight in vqvae.trainable_weights:
         weight.assign(weight + keras.random.normal(weight.shape) / 20)
     vqvae(images(4, 16, 16), training=True)  # Fills the codebooks.

@@ -9,20 +9,16 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_models import VQVAE_SIZES
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
 
-TINY = {
-    "hidden_dim": 8,
-    "residual_dim": 4,
-    "num_embeddings": 16,
-    "embedding_dim": 4,
-}
 TINY_OPTIONS = [
     word
-    for name, value in TINY.items()
+    for name, value in VQVAE_SIZES.items()
     for word in (f"--{name.replace('_', '-')}", str(value))
 ]
 
@@ -31,8 +27,7 @@ TINY_OPTIONS = [
 def model_folder(tmp_path_factory):
     keras.utils.set_random_seed(0)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    vqvae = keras_vqvae2.HierarchicalVQVAE(**TINY)
-    keras_vqvae2.VQVAE2(vqvae).save_pretrained(folder)
+    keras_vqvae2.VQVAE2(make_vqvae()).save_pretrained(folder)
     return str(folder)
 
 
@@ -170,7 +165,7 @@ def test_decode_with_another_model(capsys, model_folder, photos, tmp_path):
     codes = tmp_path / "a.codes"
     argv = ["encode", str(photos / "0.png"), "--model", model_folder]
     main([*argv, "-o", str(codes)])
-    other = keras_vqvae2.HierarchicalVQVAE(**{**TINY, "num_embeddings": 8})
+    other = make_vqvae(num_embeddings=8)
     keras_vqvae2.VQVAE2(other).save_pretrained(tmp_path / "other")
     capsys.readouterr()
     argv = ("decode", codes, "-o", tmp_path / "out.png")

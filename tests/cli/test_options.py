@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.cli import main
@@ -33,9 +34,7 @@ def test_messages_name_flags(message, expected):
 
 
 def test_functions_name_arguments_and_commands_name_flags(tmp_path, capsys):
-    vqvae = keras_vqvae2.HierarchicalVQVAE(
-        hidden_dim=8, residual_dim=4, num_embeddings=16, embedding_dim=4
-    )
+    vqvae = make_vqvae()
     options = TrainingOptions(resume=True)
     with pytest.raises(FileNotFoundError, match="without `resume`") as caught:
         keras_vqvae2.recipes.train_vqvae(

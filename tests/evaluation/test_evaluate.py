@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import make_model
+from tiny_models import make_model
 
 import keras_vqvae2
 from keras_vqvae2.cli import main

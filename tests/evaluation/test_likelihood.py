@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from tiny_model import make_model
+from tiny_models import make_model
 
 from keras_vqvae2.evaluation import negative_log_likelihood
 

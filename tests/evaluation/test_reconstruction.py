@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_model import make_model
+from tiny_models import make_model
 
 from keras_vqvae2.evaluation import ReconstructionMetrics
 from keras_vqvae2.evaluation import code_usage

@@ -6,7 +6,7 @@ from loopback_hub import Repository
 from saved_model import REPO
 from saved_model import connect
 from saved_model import tiny_model
-from tiny_model import make_model
+from tiny_models import make_model
 
 from keras_vqvae2.hub import presets
 

@@ -5,16 +5,11 @@ import json
 import keras
 import numpy as np
 from huggingface_hub import constants
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2 import files
 
-TINY = {
-    "hidden_dim": 8,
-    "residual_dim": 4,
-    "num_embeddings": 16,
-    "embedding_dim": 4,
-}
 REPO = "someone/tiny"
 IMAGENET = "vqvae2-imagenet256"
 FFHQ = "vqvae2-ffhq1024"
@@ -22,8 +17,7 @@ NOBODY = "http://127.0.0.1:9"  # refuses connections
 
 
 def tiny_model(seed=0, name=None):
-    vqvae = keras_vqvae2.HierarchicalVQVAE(**TINY, seed=seed)
-    return keras_vqvae2.VQVAE2(vqvae, name=name)
+    return keras_vqvae2.VQVAE2(make_vqvae(seed=seed), name=name)
 
 
 def values(model):

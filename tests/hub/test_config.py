@@ -4,10 +4,10 @@ import inspect
 import json
 
 import pytest
-from saved_model import TINY
 from saved_model import assert_same_weights
 from saved_model import edit_config
 from saved_model import write_config
+from tiny_models import VQVAE_SIZES
 
 import keras_vqvae2
 from keras_vqvae2.hub.config import PriorConfig
@@ -150,7 +150,7 @@ def test_bound_of_the_number_of_parameters_of_presets(name):
     ],
 )
 def test_bound_of_the_number_of_parameters(arguments):
-    arguments = {"strides": (4, 2), **TINY, **arguments}
+    arguments = {"strides": (4, 2), **VQVAE_SIZES, **arguments}
     model = keras_vqvae2.HierarchicalVQVAE(**arguments)
     bound = VQVAEConfig(**arguments).max_parameters()
     assert_is_bound(bound, model.count_params())

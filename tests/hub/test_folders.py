@@ -7,9 +7,9 @@ import huggingface_hub
 import keras
 import numpy as np
 import pytest
-from saved_model import TINY
 from saved_model import assert_same_weights
 from saved_model import tiny_model
+from tiny_models import VQVAE_SIZES
 
 import keras_vqvae2
 from keras_vqvae2 import files
@@ -28,7 +28,7 @@ def test_round_trip(model, saved, no_network):
 
 def test_every_argument_survives(tmp_path):
     arguments = {
-        **TINY,
+        **VQVAE_SIZES,
         "strides": (2, 4, 2),
         "num_residual_blocks": 1,
         "commitment_cost": 0.5,
@@ -108,7 +108,7 @@ def test_layout(saved):
         "model": "vqvae2",
         "name": "tiny",
         "vqvae": {
-            **TINY,
+            **VQVAE_SIZES,
             "strides": [4, 2],
             "num_residual_blocks": 2,
             "commitment_cost": 0.25,

@@ -5,22 +5,18 @@ import numpy as np
 import pytest
 from keras import ops
 from reference import Reference
+from tiny_models import VQVAE_SIZES
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.models.hierarchical_vqvae import level_names
 from keras_vqvae2.weights import weight_names
 
-SIZES = {
-    "hidden_dim": 8,
-    "residual_dim": 4,
-    "num_residual_blocks": 1,
-    "num_embeddings": 16,
-    "embedding_dim": 4,
-}
+SIZES = {**VQVAE_SIZES, "num_residual_blocks": 1}
 
 
 def make(strides=(4, 2), **arguments):
-    return keras_vqvae2.HierarchicalVQVAE(strides, **{**SIZES, **arguments})
+    return make_vqvae(strides, **{**SIZES, **arguments})
 
 
 def images(batch=2, height=16, width=32, seed=0):

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from gradients import gradient
 from keras import ops
-from small_prior import SMALL
-from small_prior import codes
-from small_prior import make
+from tiny_models import WHOLE_PRIOR
+from tiny_models import make_prior
+from tiny_models import random_codes
 
 from keras_vqvae2 import PixelSNAILPrior
 
 
 def inputs(number=2, seed=0):
     return {
-        "codes": (codes(number, (3, 4), seed), codes(number, (6, 8), seed + 1)),
+        "codes": (
+            random_codes(number, (3, 4), seed),
+            random_codes(number, (6, 8), seed + 1),
+        ),
         "labels": np.arange(number) % 3,
     }
 
@@ -31,7 +34,7 @@ def test_no_position_sees_its_code_or_a_later_one(training):
 
     def run(own):
         keras.utils.set_random_seed(3)
-        prior = make()
+        prior = make_prior()
         return logits(
             prior, {**x, "codes": (x["codes"][0], own)}, training=training
         ).reshape(48, 11)
@@ -48,7 +51,7 @@ def test_no_position_sees_its_code_or_a_later_one(training):
 
 
 def test_every_earlier_code_has_a_gradient():
-    prior = make(num_attention_layers=0, num_blocks=7, dropout=0.0)
+    prior = make_prior(num_attention_layers=0, num_blocks=7, dropout=0.0)
     x = inputs(1)
     table = ops.convert_to_numpy(prior.code_embedding.embeddings)
     embedded = table[x["codes"][1]]
@@ -68,7 +71,7 @@ def test_every_earlier_code_has_a_gradient():
 
 
 def test_class_and_coarser_map_matter_everywhere():
-    prior, x = make(), inputs(1)
+    prior, x = make_prior(), inputs(1)
     before = logits(prior, x)
     other_class = logits(prior, {**x, "labels": np.array([2])})
     coarser = x["codes"][0].copy()
@@ -80,7 +83,7 @@ def test_class_and_coarser_map_matter_everywhere():
 
 
 def test_loss_is_the_mean_nll_in_nats():
-    prior, x = make(dropout=0.0), inputs(6)
+    prior, x = make_prior(dropout=0.0), inputs(6)
     prior.compile("sgd")
     result = prior.evaluate(x, batch_size=4, verbose=0, return_dict=True)
     z = logits(prior, x).astype("float64")
@@ -96,13 +99,13 @@ def test_rematerialized_steps_equal_plain_ones():
     trained = []
     for rematerialize in (False, True):
         keras.utils.set_random_seed(5)
-        prior = make(rematerialize=rematerialize, class_dropout=0.3)
+        prior = make_prior(rematerialize=rematerialize, class_dropout=0.3)
         prior.compile(keras.optimizers.SGD(0.001))
         for _ in range(3):
             prior.train_on_batch(x)
         trained.append(prior.get_weights())
     for plain, again, fresh in zip(
-        *trained, make(class_dropout=0.3).get_weights(), strict=True
+        *trained, make_prior(class_dropout=0.3).get_weights(), strict=True
     ):
         assert (plain != fresh).any()
         np.testing.assert_allclose(again, plain, atol=1e-5)
@@ -110,7 +113,9 @@ def test_rematerialized_steps_equal_plain_ones():
 
 def test_fit_learns_a_constant_map():
     keras.utils.set_random_seed(0)
-    prior = PixelSNAILPrior(**{**SMALL, "dropout": 0.1, "class_dropout": 0.2})
+    prior = PixelSNAILPrior(
+        **{**WHOLE_PRIOR, "dropout": 0.1, "class_dropout": 0.2}
+    )
     prior.compile(keras.optimizers.Adam(1e-2))
     x = inputs(8)
     x["codes"] = (x["codes"][0], np.full((8, 6, 8), 5))
@@ -121,7 +126,7 @@ def test_fit_learns_a_constant_map():
 
 
 def test_config_round_trip():
-    prior = make()
+    prior = make_prior()
     text = json.dumps(keras.saving.serialize_keras_object(prior))
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     assert copy.get_config() == prior.get_config()
@@ -132,7 +137,7 @@ def test_config_round_trip():
 
 
 def test_mixed_precision():
-    prior = make(dtype="mixed_bfloat16")
+    prior = make_prior(dtype="mixed_bfloat16")
     assert {w.dtype for w in prior.trainable_weights} == {"float32"}
     result = prior(inputs())
     assert keras.backend.standardize_dtype(result.dtype) == "float32"
@@ -155,4 +160,4 @@ def test_mixed_precision():
 )
 def test_argument_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        PixelSNAILPrior(**{**SMALL, **arguments})
+        PixelSNAILPrior(**{**WHOLE_PRIOR, **arguments})

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from small_prior import codes
-from small_prior import make
+from tiny_models import make_prior
+from tiny_models import random_codes
 
 from keras_vqvae2.sampling import cached_sampler
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
@@ -11,7 +11,7 @@ from keras_vqvae2.sampling.draws import draw_codes
 from keras_vqvae2.sampling.draws import truncate_logits
 from keras_vqvae2.sampling.draws import uniform_draws
 
-TOP = codes(3, (3, 4))
+TOP = random_codes(3, (3, 4))
 LABELS = np.array([2, 0, 1])
 
 
@@ -43,8 +43,8 @@ def log_softmax(x):
 def test_cached_equals_full_under_teacher_forcing(changes, monkeypatch):
     # Several lengths of what attention sees, also on a small map.
     monkeypatch.setattr(cached_sampler, "_MIN_PREFIX", 2)
-    prior = make(**changes)
-    forced = codes(3, (6, 8), seed=9)
+    prior = make_prior(**changes)
+    forced = random_codes(3, (6, 8), seed=9)
     own, log_probability, logits = sample(prior, forced=forced)
     np.testing.assert_array_equal(own, forced)
     expected = full_logits(prior, forced)
@@ -59,8 +59,8 @@ def test_cached_equals_full_under_teacher_forcing(changes, monkeypatch):
 def test_cached_equals_full_in_float64():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("some operations of the other backends are in float32")
-    prior = make(dtype="float64")
-    forced = codes(3, (6, 8), seed=9)
+    prior = make_prior(dtype="float64")
+    forced = random_codes(3, (6, 8), seed=9)
     _, _, logits = sample(prior, forced=forced)
     expected = full_logits(prior, forced)
     assert logits.dtype == expected.dtype == "float64"
@@ -68,14 +68,14 @@ def test_cached_equals_full_in_float64():
 
 
 def test_greedy_samples_are_the_argmax_of_the_full_pass():
-    prior = make()
+    prior = make_prior()
     own, _, _ = sample(prior, top_k=1)
     np.testing.assert_array_equal(full_logits(prior, own).argmax(-1), own)
 
 
 def test_samples_follow_the_draws():
     """Each code is the inverse cumulative probability of its draw."""
-    prior = make()
+    prior = make_prior()
     own, _, _ = sample(prior, temperature=2.0)
     p = np.exp(log_softmax(full_logits(prior, own) / 2.0))
     cumulative = p.cumsum(axis=-1)
@@ -87,7 +87,7 @@ def test_samples_follow_the_draws():
 
 
 def test_an_image_depends_on_seed_and_number_only():
-    prior = make()
+    prior = make_prior()
     together, _, _ = sample(prior)
     alone, _, _ = sample(prior, numbers=[1])
     np.testing.assert_array_equal(alone[0], together[1])
@@ -97,7 +97,7 @@ def test_an_image_depends_on_seed_and_number_only():
 
 @pytest.mark.parametrize("scale", [0.0, 2.5])
 def test_guided_codes_are_the_argmax_of_the_guided_full_pass(scale):
-    prior = make(class_dropout=0.1)
+    prior = make_prior(class_dropout=0.1)
     own, log_probability, logits = sample(prior, top_k=1, guidance_scale=scale)
     with_class = full_logits(prior, own)
     x = {"codes": (TOP, own), "labels": np.full((3,), 3)}
@@ -116,11 +116,11 @@ def test_guided_codes_are_the_argmax_of_the_guided_full_pass(scale):
 
 def test_guidance_without_class_dropout():
     with pytest.raises(ValueError, match="trained with `class_dropout`"):
-        CachedSampler(make(), guidance_scale=2.0)
+        CachedSampler(make_prior(), guidance_scale=2.0)
 
 
 def test_partly_forced_codes():
-    prior = make()
+    prior = make_prior()
     free, _, _ = sample(prior)
     forced = free.copy()
     forced[:, 3:] = -1
@@ -182,4 +182,4 @@ def test_truncation():
 )
 def test_argument_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        CachedSampler(make(), **arguments)
+        CachedSampler(make_prior(), **arguments)

@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import make_model
-from tiny_model import make_priors
+from tiny_models import make_model
+from tiny_models import make_priors
 
 import keras_vqvae2
 from keras_vqvae2 import PixelSNAILPrior

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from small_prior import codes
-from small_prior import make
+from tiny_models import make_prior
+from tiny_models import random_codes
 
 from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.sampling import CachedSampler
 from keras_vqvae2.sampling import prior_state
 from keras_vqvae2.sampling import uniform_draws
 
-TOP = codes(2, (3, 4))
+TOP = random_codes(2, (3, 4))
 LABELS = np.array([2, 0])
 
 
@@ -52,8 +52,8 @@ def full_logits(prior, own, coarser=(TOP,), labels=LABELS):
     "changes", [{}, {"num_attention_layers": 0}, {"kernel_size": 3}]
 )
 def test_logits_equal_the_full_pass(changes):
-    prior = make(**changes)
-    forced = codes(2, (6, 8), seed=9).astype("int32")
+    prior = make_prior(**changes)
+    forced = random_codes(2, (6, 8), seed=9).astype("int32")
     own, logits = drive(prior, lambda _, row, column: forced[:, row, column])
     np.testing.assert_array_equal(own, forced)
     expected = full_logits(prior, forced)
@@ -64,8 +64,8 @@ def test_logits_equal_the_full_pass(changes):
 def test_logits_equal_the_full_pass_in_float64():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("some operations of the other backends are in float32")
-    prior = make(dtype="float64")
-    forced = codes(2, (6, 8), seed=9).astype("int32")
+    prior = make_prior(dtype="float64")
+    forced = random_codes(2, (6, 8), seed=9).astype("int32")
     _, logits = drive(prior, lambda _, row, column: forced[:, row, column])
     expected = full_logits(prior, forced)
     assert logits.dtype == expected.dtype == "float64"
@@ -73,10 +73,10 @@ def test_logits_equal_the_full_pass_in_float64():
 
 
 def test_without_class_and_coarser_maps():
-    prior = make(
+    prior = make_prior(
         code_shapes=((6, 8),), num_classes=None, num_conditioning_blocks=0
     )
-    forced = codes(2, (6, 8), seed=9).astype("int32")
+    forced = random_codes(2, (6, 8), seed=9).astype("int32")
     _, logits = drive(
         prior, lambda _, row, column: forced[:, row, column], (), None
     )
@@ -87,8 +87,8 @@ def test_without_class_and_coarser_maps():
 
 def test_forced_codes_and_drawn_ones_equal_the_sampler():
     """As in inpainting: the codes of a region are drawn, the others given."""
-    prior = make()
-    given = codes(2, (6, 8), seed=9).astype("int32")
+    prior = make_prior()
+    given = random_codes(2, (6, 8), seed=9).astype("int32")
     given[:, 2:4, 3:6] = -1
     draws = uniform_draws(5, range(2), (6, 8))
 
@@ -107,7 +107,7 @@ def test_forced_codes_and_drawn_ones_equal_the_sampler():
 
 
 def test_an_earlier_state_can_be_taken_up_again():
-    prior = make()
+    prior = make_prior()
     state = prior_state.start(prior, 2, (TOP,), LABELS)
     state, row_state = prior_state.start_row(prior, state, 0)
     for column, code in ((0, 3), (1, 5)):
@@ -127,7 +127,7 @@ def test_an_earlier_state_can_be_taken_up_again():
 
 
 def test_states_go_through_compiled_functions():
-    prior = make()
+    prior = make_prior()
 
     def two_logits(coarser, labels, code):
         state = prior_state.start(prior, 2, [coarser], labels)

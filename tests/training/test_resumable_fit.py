@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.training import TrainingLog
@@ -24,13 +25,7 @@ def _batches(step):
 
 def _model(**kwargs):
     keras.utils.set_random_seed(0)
-    model = keras_vqvae2.HierarchicalVQVAE(
-        hidden_dim=8,
-        residual_dim=4,
-        num_embeddings=16,
-        embedding_dim=4,
-        **kwargs,
-    )
+    model = make_vqvae(**kwargs)
     model.compile(keras.optimizers.Adam(1e-2))
     return model
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 from reference import Reference
+from tiny_models import VQVAE_SIZES
+from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.vqvae2 import psnr as psnr_of
@@ -15,17 +17,11 @@ from keras_vqvae2.weights import save_weights
 from keras_vqvae2.weights import weight_names
 
 ROOT = pathlib.Path(keras_vqvae2.__file__).parents[1]
-SIZES = {
-    "hidden_dim": 8,
-    "residual_dim": 4,
-    "num_residual_blocks": 0,
-    "num_embeddings": 16,
-    "embedding_dim": 4,
-}
+SIZES = {**VQVAE_SIZES, "num_residual_blocks": 0}
 
 
 def make(strides=(2, 2), **arguments):
-    return keras_vqvae2.HierarchicalVQVAE(strides, **{**SIZES, **arguments})
+    return make_vqvae(strides, **{**SIZES, **arguments})
 
 
 def images(batch=4, height=8, width=8, seed=0):
