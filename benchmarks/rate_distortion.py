@@ -92,7 +92,7 @@ def codec_line(images, codec):
 
 
 def measure(name, data, size, number):
-    """Figures of a model and of codecs on at most `number` images."""
+    """Metrics of a model and of codecs on at most `number` images."""
     model = keras_vqvae2.from_pretrained(name)
     stride = -(-len(list_images(data)) // number)
     priors = set(model.priors) == set(model.vqvae.level_names)

@@ -58,7 +58,8 @@ def in_flags(message, names):
     """A message in which Python arguments are named as on the command line.
 
     Args:
-        message: Text with names in backquotes, or `name=value`.
+        message: Text with arguments in backquotes, perhaps with a value.
+            Others are left alone: folders may be named "seed=1".
         names: The command's arguments, as attributes of its namespace.
 
     Returns:
@@ -72,8 +73,7 @@ def in_flags(message, names):
         flag = f"--{name.replace('_', '-')}"
         return flag if value in (None, "True") else f"{flag} {value}"
 
-    message = re.sub(r"`(\w+)(?:=([\w.]+))?`", as_flag, message)
-    return re.sub(r"(?<![\w`])(\w+)=(\w+(?:\.\d+)?)", as_flag, message)
+    return re.sub(r"`(\w+)(?:=([\w.]+))?`", as_flag, message)
 
 
 def _parser(command):

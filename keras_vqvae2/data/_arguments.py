@@ -22,9 +22,9 @@ def check_arguments(
         check_integer("resize", resize)
         if resize < image_size:
             raise ValueError(
-                f"resize={resize} is less than image_size={image_size}: a crop "
-                "of that size would not fit. Pass resize >= image_size, or "
-                "resize=None to crop at the image's own resolution."
+                f"`resize={resize}` is less than `image_size={image_size}`: a "
+                "crop of that size would not fit. Pass a greater `resize`, or "
+                "none to crop at the image's own resolution."
             )
     if not isinstance(shard, tuple | list) or len(shard) != 2:
         raise ValueError(

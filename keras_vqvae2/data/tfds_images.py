@@ -246,7 +246,7 @@ def _check_features(builder, labels):
         )
     if labels and not isinstance(label, tfds.features.ClassLabel):
         raise ValueError(
-            f'labels=True needs class labels in a feature "label". {known}. '
+            f'`labels=True` needs class labels in a feature "label". {known}. '
             "Pass labels=False."
         )
 
@@ -259,7 +259,7 @@ def _first_reading(read, builder, split):
     except AssertionError as error:
         raise ValueError(
             f"{name} has not been downloaded and prepared in "
-            f"{builder.data_dir}. Pass download=True to do so, or `data_dir` "
+            f"{builder.data_dir}. Pass `download=True` to do so, or `data_dir` "
             "if it is elsewhere."
         ) from error
     except ValueError as error:

@@ -218,12 +218,11 @@ def classification_accuracy_score(
     seed=0,
     model=None,
 ):
-    """CAS: how well a classifier trained on these images knows real ones.
+    """CAS: accuracy on real images of a classifier trained on these images.
 
-    Compare it with that of as many real images, and of reconstructions, at
-    the same number of steps: what the samples and the codes lack. The paper's
-    figures are of a ResNet-50; this trains `make_classifier`'s network unless
-    told otherwise.
+    Compare it with the scores of as many real images and of reconstructions,
+    at the same number of steps, to see what samples and codes lack. The paper
+    trains a ResNet-50; the default here is the network of `make_classifier`.
 
     Args:
         images: uint8 array `(images, height, width, 3)`: samples.

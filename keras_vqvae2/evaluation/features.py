@@ -89,10 +89,10 @@ class FeatureExtractor:
 def inception_v3():
     """Features and classes of Keras's InceptionV3, trained on ImageNet.
 
-    2048 features and 1000 classes of images that are brought to 299x299 with
-    antialiasing. These are not the weights nor the resizing of the Inception
-    network of 2015 that published FIDs and scores are of: compare figures
-    with others of this function only, or use `torch_fidelity_inception`.
+    2048 features and 1000 classes of images resized to 299x299 with
+    antialiasing. Published FIDs and scores use the weights and the resizing of
+    the Inception network of 2015: compare values only with others of this
+    function, or use `torch_fidelity_inception`.
 
     Returns:
         `FeatureExtractor`.

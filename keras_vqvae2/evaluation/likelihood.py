@@ -37,7 +37,7 @@ def negative_log_likelihood(
     if image_size is None:
         stride = vqvae.total_stride
         image_size = [length * stride for length in codes[0].shape[1:]]
-    figures, bits = {}, 0.0
+    metrics, bits = {}, 0.0
     for level, name in enumerate(vqvae.level_names):
         prior = model.load_prior(name)
         maps = [np.asarray(x) for x in codes[: level + 1]]
@@ -72,11 +72,11 @@ def negative_log_likelihood(
             prior.compile()
         scores = prior.evaluate(dataset, return_dict=True, verbose=0)
         nats = float(scores["loss"])
-        figures[name] = {
+        metrics[name] = {
             "nats_per_code": nats,
             "bits_per_code": nats / math.log(2),
             "uniform_nats_per_code": math.log(vqvae.num_embeddings),
         }
         bits += nats / math.log(2) * math.prod(shapes[-1])
-    figures["bits_per_pixel"] = bits / math.prod(image_size)
-    return figures
+    metrics["bits_per_pixel"] = bits / math.prod(image_size)
+    return metrics

@@ -77,7 +77,7 @@ def extract_codes(
             None, verbose=int(verbose), unit_name="image"
         )
         for batch in dataset.skip(skipped // step):
-            images, numbers = batch if labels else (batch, None)
+            images, image_labels = batch if labels else (batch, None)
             views = [images.numpy()]
             if mirrored:
                 views.append(views[0][:, :, ::-1])
@@ -88,9 +88,10 @@ def extract_codes(
                 if start < len(view):
                     yield (
                         tuple(level[start:] for level in codes),
-                        None if numbers is None else numbers.numpy()[start:],
+                        None if not labels else image_labels.numpy()[start:],
                     )
             progress.update(done)
+        progress.update(done, finalize=True)
 
     return write_code_shards(
         batches,

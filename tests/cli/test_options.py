@@ -20,11 +20,12 @@ from keras_vqvae2.recipes import TrainingOptions
     ("message", "expected"),
     [
         ("Go on by `resume=True`.", "Go on by --resume."),
-        ("Pass download=True to do so.", "Pass --download to do so."),
+        ("Pass `download=True` to do so.", "Pass --download to do so."),
         ("or `data_dir` if", "or --data-dir if"),
-        ("resize=7 is less", "--resize 7 is less"),
-        ("lower top_p=0.5.", "lower --top-p 0.5."),
-        ("pass labels=False", "pass labels=False"),
+        ("`resize=7` is less", "--resize 7 is less"),
+        ("lower `top_p=0.5`.", "lower --top-p 0.5."),
+        ("pass `labels=False`", "pass `labels=False`"),
+        ("no folder ./runs/resize=1.", "no folder ./runs/resize=1."),
         ("`not_mine` stays", "`not_mine` stays"),
     ],
 )

@@ -563,7 +563,7 @@ def test_label_errors(folder):
             "`start_step` must be .* at least 0.*: -1",
         ),
         ({"start_step": 1, "training": False}, "needs training=True"),
-        ({"resize": 7}, "resize=7 is less than image_size=8"),
+        ({"resize": 7}, "`resize=7` is less than `image_size=8`"),
         ({"resize": 0}, "`resize` must be a positive integer"),
         ({"shard": 3}, "`shard` must be a pair"),
         ({"shard": (2, 2)}, "an index below its count"),

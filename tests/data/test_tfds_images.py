@@ -223,7 +223,7 @@ def test_names_that_tfds_does_not_know(tiny):
 
 
 def test_data_is_not_downloaded_unasked(tmp_path):
-    with pytest.raises(ValueError, match="Pass download=True"):
+    with pytest.raises(ValueError, match="Pass `download=True`"):
         tfds_dataset("tiny_pictures", 8, 1, data_dir=tmp_path)
     assert not list(tmp_path.rglob("*.tfrecord*"))
     dataset = tfds_dataset(

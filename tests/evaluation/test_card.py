@@ -1,10 +1,12 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import keras_vqvae2
 from keras_vqvae2.evaluation import write_card
 from keras_vqvae2.evaluation.card import card_section
 
@@ -16,7 +18,7 @@ LEVEL = {
     "ssim_mean": 0.875,
 }
 USAGE = {"codes_used": 0.5, "perplexity": 128.0, "entropy_bits": 7.0}
-FIGURES = {
+METRICS = {
     "image_size": 64,
     "features": None,
     "test": {
@@ -47,7 +49,7 @@ def model_folder(tmp_path):
 def results(tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(FIGURES))
+    (folder / "metrics.json").write_text(json.dumps(METRICS))
     picture = Image.fromarray(np.zeros((4, 4, 3), "uint8"))
     picture.save(folder / "reconstructions.png")
     (folder / "other.txt").write_text("is not copied")
@@ -55,7 +57,7 @@ def results(tmp_path):
 
 
 def test_section():
-    lines = card_section(FIGURES, ["reconstructions.png"]).splitlines()
+    lines = card_section(METRICS, ["reconstructions.png"]).splitlines()
     assert (
         "| test, all maps | 0.00500 | 29.00 dB | 20.00 | 40.00 | 0.875 |"
         in (lines)
@@ -85,7 +87,7 @@ def test_is_added_at_the_end_and_then_replaced(model_folder, results):
     }
     write_card(model_folder, results, photographs=True)
     assert path.read_text() == first
-    changed = {**FIGURES, "image_size": 32}
+    changed = {**METRICS, "image_size": 32}
     (results / "metrics.json").write_text(json.dumps(changed))
     path.write_text(f"{first}Limits: none.\n")
     write_card(model_folder, results, photographs=True)
@@ -133,3 +135,14 @@ def test_a_kill_while_writing_leaves_the_old_card(
         write_card(model_folder, results)
     assert (model_folder / "README.md").read_text() == before
     assert not list(model_folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", sorted(keras_vqvae2.hub.bundled_weights()))
+def test_bundled_cards_are_those_of_their_metrics(name):
+    folder = keras_vqvae2.hub.bundled_weights()[name]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    text = (folder / "README.md").read_text()
+    _, _, section = text.partition("<!-- evaluation -->\n")
+    section, _, _ = section.partition("<!-- end of evaluation -->")
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", section)
+    assert section == card_section(metrics, pictures)
