@@ -12,6 +12,7 @@ from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
+from keras_vqvae2.models._inputs import check_levels
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.models.priors import Priors
@@ -160,13 +161,7 @@ class VQVAE2(HubMixin):
         Raises:
             ValueError: If number, sizes or values of the codes do not fit.
         """
-        if levels is None:
-            levels = self.vqvae.num_levels
-        if levels not in range(1, self.vqvae.num_levels + 1):
-            raise ValueError(
-                f"`levels` must be 1 to {self.vqvae.num_levels} for this "
-                f"model. Received: {levels!r}"
-            )
+        levels = check_levels(levels, self.vqvae)
         codes = check_codes(codes, self.vqvae, levels)
         if levels not in self._decoders:
             self._decoders[levels] = compile_function(

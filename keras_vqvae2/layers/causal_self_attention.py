@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.rematerialize import in_order
-from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.remat import in_order
+from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.layers._dense_step import apply_dense
 from keras_vqvae2.layers._dense_step import dense_weights
 
@@ -41,7 +41,7 @@ class CausalSelfAttention(keras.layers.Layer):
         inputs: Tensor `(batch, height, width, channels)`, for the queries.
         keys: Tensor `(batch, height, width, key_channels)` for keys and
             values; `inputs` if None.
-        recompute: Whether the logits are not kept for the gradients but
+        rematerialize: Whether the logits are not kept for the gradients but
             computed again, 128 queries at a time.
 
     Returns:
@@ -108,7 +108,7 @@ class CausalSelfAttention(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=0.02),
         )
 
-    def call(self, inputs, keys=None, training=False, recompute=False):
+    def call(self, inputs, keys=None, training=False, rematerialize=False):
         batch, height, width, _ = ops.shape(inputs)
         length = height * width
         keys = inputs if keys is None else keys
@@ -126,11 +126,11 @@ class CausalSelfAttention(keras.layers.Layer):
                     training,
                 )
 
-            if recompute:  # one after the other, backwards too
+            if rematerialize:  # one after the other, backwards too
                 query, key, value, *results[-1:] = in_order(
                     query, key, value, *results[-1:]
                 )
-            attend = rematerialize(attend, [self.logits_dropout], recompute)
+            attend = remat(attend, [self.logits_dropout], rematerialize)
             results.append(attend(query, key, value))
         x = ops.concatenate(results, axis=2)
         x = ops.transpose(x, (0, 2, 1, 3))  # (B, N, heads, d)

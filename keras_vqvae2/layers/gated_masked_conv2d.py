@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.layers._dense_step import apply_dense
 from keras_vqvae2.layers._dense_step import dense_weights
 
@@ -38,7 +38,7 @@ class GatedMaskedConv2D(keras.layers.Layer):
         class_vector: Tensor `(batch, class_channels)`, or None.
         condition: Tensor `(batch, height, width, condition_channels)`, or
             None. Whether these two are given must not change.
-        recompute: Whether the gates are not kept for the gradients but
+        rematerialize: Whether the gates are not kept for the gradients but
             computed again.
 
     Returns:
@@ -150,7 +150,7 @@ class GatedMaskedConv2D(keras.layers.Layer):
         class_vector=None,
         condition=None,
         training=False,
-        recompute=False,
+        rematerialize=False,
     ):
         vertical, horizontal = inputs
         given = tuple(x for x in (class_vector, condition) if x is not None)
@@ -174,12 +174,12 @@ class GatedMaskedConv2D(keras.layers.Layer):
                 self.dropouts[1](x, training=training)
             )
 
-        vertical = rematerialize(vertical_stack, self.dropouts[:1], recompute)(
+        vertical = remat(vertical_stack, self.dropouts[:1], rematerialize)(
             vertical, *given
         )
-        horizontal = rematerialize(
-            horizontal_stack, self.dropouts[1:], recompute
-        )(horizontal, vertical, *given)
+        horizontal = remat(horizontal_stack, self.dropouts[1:], rematerialize)(
+            horizontal, vertical, *given
+        )
         return vertical, horizontal
 
     def start_row(self, rows, class_vector=None, condition=None):

@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.remat import remat
 
 
 def _relu(x, training):
@@ -79,14 +79,14 @@ class ResidualStack(keras.layers.Layer):
             pointwise.build(inner_shape)
             self.blocks.append((spatial, pointwise))
 
-    def call(self, inputs, training=False, recompute=False):
+    def call(self, inputs, training=False, rematerialize=False):
         x = inputs
         for spatial, pointwise in self.blocks:
 
             def block(x, spatial=spatial, pointwise=pointwise):
                 return x + pointwise(spatial(_relu(x, training)))
 
-            x = rematerialize(block, recompute=recompute)(x)
+            x = remat(block, rematerialize=rematerialize)(x)
         return _relu(x, training)
 
     def compute_output_shape(self, input_shape):

@@ -129,6 +129,22 @@ def check_training_images(x, model):
         check_pixel_values(x)
 
 
+def check_levels(levels, model):
+    """`levels`, or all of the model's for None.
+
+    Raises:
+        ValueError: If the model has not so many.
+    """
+    if levels is None:
+        return model.num_levels
+    if levels not in range(1, model.num_levels + 1):
+        raise ValueError(
+            f"`levels` must be 1 to {model.num_levels} for this model. "
+            f"Received: {levels!r}"
+        )
+    return levels
+
+
 def check_codes(codes, model, levels):
     """Tuple of int32 tensors, the first `levels` maps of `codes`.
 

@@ -16,6 +16,7 @@ from keras_vqvae2.layers.encoder import num_halvings
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.models._inputs import check_codes
 from keras_vqvae2.models._inputs import check_image_shape
+from keras_vqvae2.models._inputs import check_levels
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import check_training_images
 from keras_vqvae2.models._inputs import is_symbolic
@@ -383,13 +384,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         Raises:
             ValueError: If number, sizes or values of the codes do not fit.
         """
-        if levels is None:
-            levels = self.num_levels
-        if levels not in range(1, self.num_levels + 1):
-            raise ValueError(
-                f"`levels` must be 1 to {self.num_levels} for this model. "
-                f"Received: {levels!r}"
-            )
+        levels = check_levels(levels, self)
         codes = check_codes(codes, self, levels)
         batch, *size = ops.shape(codes[0])
         joined = None

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.rematerialize import in_order
-from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.remat import in_order
+from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.hub.config import prior_file
 from keras_vqvae2.hub.store import find_snapshot
@@ -300,13 +300,13 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
 
     def call(self, inputs, training=False):
         *coarser, codes = inputs["codes"]
-        recompute = training and self.rematerialize
+        rematerialize = training and self.rematerialize
         class_vector = self.embed_class(inputs.get("labels"), training)
-        condition = self.embed_coarser(coarser, recompute)
+        condition = self.embed_coarser(coarser, rematerialize)
         embedded = self.code_embedding(codes)  # (B, H, W, hidden_dim)
         vertical = horizontal = embedded
         for i, block in enumerate(self.blocks):
-            if recompute and condition is not None:
+            if rematerialize and condition is not None:
                 vertical, horizontal, condition = in_order(
                     vertical, horizontal, condition
                 )
@@ -315,7 +315,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 class_vector,
                 condition,
                 training=training,
-                recompute=recompute,
+                rematerialize=rematerialize,
             )
             if i == 0:
                 rows = ops.arange(self.code_shapes[-1][0])[:, None]
@@ -335,14 +335,17 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 ):
                     keys = ops.concatenate([horizontal, embedded], axis=-1)
                     x = attention(
-                        horizontal, keys, training=training, recompute=recompute
+                        horizontal,
+                        keys,
+                        training=training,
+                        rematerialize=rematerialize,
                     )
                     return horizontal + projection(x)
 
-                horizontal = rematerialize(attend, [attention], recompute)(
+                horizontal = remat(attend, [attention], rematerialize)(
                     horizontal, embedded
                 )
-        return self.output_logits(horizontal, training, recompute)
+        return self.output_logits(horizontal, training, rematerialize)
 
     def attention_after(self, block):
         """Number of the attention layer after a block, or None."""
@@ -373,14 +376,14 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             )
         return self.class_embedding(labels)
 
-    def embed_coarser(self, coarser, recompute=False):
+    def embed_coarser(self, coarser, rematerialize=False):
         """The coarser maps as one, of this level's size; None without any."""
         x = None
         for i, codes in enumerate(coarser):
             embedded = self.condition_embeddings[i](codes)
             x = embedded if x is None else x + embedded
             if i == len(coarser) - 1:
-                x = self.condition_stack(x, recompute=recompute)
+                x = self.condition_stack(x, rematerialize=rematerialize)
             for upsample in self.condition_upsamples[i]:
                 x = upsample(x)
         return x
@@ -389,7 +392,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         self,
         x,
         training=False,
-        recompute=False,
+        rematerialize=False,
         apply=lambda layer, x: layer(x),
     ):
         """Logits of the last block's output `(..., hidden_dim)`.
@@ -397,7 +400,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Args:
             x: Tensor of any rank: each position is by itself.
             training: As for `call`.
-            recompute: Whether to recompute activations for the gradients.
+            rematerialize: Whether to recompute activations for the gradients.
             apply: Function of a Dense layer and its inputs.
         """
         for residual, dropout, hidden in self.output_blocks:
@@ -406,7 +409,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 y = ops.relu(apply(residual, ops.relu(x)))
                 return x + apply(hidden, dropout(y, training=training))
 
-            x = rematerialize(block, [dropout], recompute)(x)
+            x = remat(block, [dropout], rematerialize)(x)
         return ops.cast(apply(self.logits, ops.relu(x)), self.logits_dtype)
 
     def compute_output_spec(self, inputs, training=False):

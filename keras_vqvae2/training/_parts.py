@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_vqvae2.backend.rematerialize import given_seeds
+from keras_vqvae2.backend.remat import given_seeds
 from keras_vqvae2.backend.step_record import StepRecord
 from keras_vqvae2.layers import VectorQuantizer
 

@@ -4,7 +4,7 @@ import pytest
 from gradients import gradient
 from keras import ops
 
-from keras_vqvae2.backend.rematerialize import rematerialize
+from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import causal_self_attention
 
@@ -144,15 +144,15 @@ def test_no_position_sees_the_future(mask_type, training):
 def test_recomputed_logits_give_the_same_gradients(within):
     """Dropout included, and within what is itself computed again."""
 
-    def run(recompute):
+    def run(rematerialize):
         layer = make(dropout=0.5)
         keras.utils.set_random_seed(7)  # PyTorch's dropout has no other
         layer.logits_dropout.seed_generator.state.assign([7, 0])
 
         def attend(x):
-            return layer(x, training=True, recompute=recompute)
+            return layer(x, training=True, rematerialize=rematerialize)
 
-        attend = rematerialize(attend, [layer], within)
+        attend = remat(attend, [layer], within)
         return gradient(lambda x: ops.sum(ops.square(attend(x))), inputs())
 
     expected = run(False)

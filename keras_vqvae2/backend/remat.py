@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 
-def rematerialize(function, layers=(), recompute=True):
+def remat(function, layers=(), rematerialize=True):
     """Recomputes a function's activations for the gradients.
 
     `keras.remat` alone would draw other dropout masks in the backward pass on
@@ -17,13 +17,13 @@ def rematerialize(function, layers=(), recompute=True):
     Args:
         function: Function of tensors.
         layers: The layers with dropout that it calls, each once.
-        recompute: If false, `function` is returned as it is, and its
+        rematerialize: If false, `function` is returned as it is, and its
             activations are kept.
 
     Returns:
         Function with the same results and gradients.
     """
-    if not recompute:
+    if not rematerialize:
         return function
     # PyTorch keeps its own random state over both passes.
     generators = [

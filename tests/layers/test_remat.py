@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from keras_vqvae2.backend.rematerialize import given_seeds
+from keras_vqvae2.backend.remat import given_seeds
 
 
 def test_given_seeds_are_the_same_again_and_differ_within():
