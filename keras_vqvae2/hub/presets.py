@@ -138,7 +138,7 @@ PRESETS = {
         training_script="examples/train_vqvae.py",
         priors=_IMAGENET_PRIORS,
         sums_sha256=(
-            "9fd1238a462f83ad060d755c68569f414e7df37ec902de68a60eb00a2b55a187"
+            "018a271a74c4407a46c0d5f7d10248d8293744d8f633413fdf7948fb9418aaa3"
         ),
     ),
     "vqvae2-cifar10": Preset(
