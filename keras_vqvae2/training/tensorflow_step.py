@@ -156,8 +156,8 @@ def _without_sum(optimizer):
     """Keeps an optimizer from summing the gradients over the replicas.
 
     The method is private to Keras, as are those that `Muon` overrides: so
-    pyproject.toml names the range of Keras versions that the tests have run
-    with.
+    pyproject.toml bounds Keras on both sides. The tests run with its newest
+    version, and those of layers, models and `Muon` with the oldest.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     optimizer._all_reduce_sum_gradients = list
