@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 
+from keras_vqvae2.backend.distribution import STRATEGIES
 from keras_vqvae2.recipes import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
@@ -107,7 +108,7 @@ def add_training_options(parser):
         )
     parser.add_argument(
         "--strategy",
-        choices=("none", "mirrored", "multiworker", "tpu"),
+        choices=STRATEGIES,
         default="none",
         help="devices to train on (default: %(default)s, a single one)",
     )

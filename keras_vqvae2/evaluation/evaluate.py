@@ -18,6 +18,7 @@ from keras_vqvae2.evaluation.rejection_curve import write_rejection_curve
 from keras_vqvae2.evaluation.sample_metrics import sample_metrics
 from keras_vqvae2.evaluation.sample_metrics import spread
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.sampling.rejection import class_probabilities
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import image_grid
@@ -264,11 +265,7 @@ def _image_size(model, image_size, with_priors):
             )
         image_size = size
     image_size = image_size or 256
-    if image_size % vqvae.total_stride:
-        raise ValueError(
-            f"The image size must be a multiple of {vqvae.total_stride}, the "
-            f"model's total stride. Received: {image_size}"
-        )
+    check_image_size(image_size, vqvae)
     return image_size, num_classes
 
 

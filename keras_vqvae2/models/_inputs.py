@@ -129,6 +129,15 @@ def check_training_images(x, model):
         check_pixel_values(x)
 
 
+def check_image_size(image_size, model):
+    """Raises ValueError unless square images of this size can be encoded."""
+    if image_size % model.total_stride:
+        raise ValueError(
+            f"The image size must be a multiple of {model.total_stride}, the "
+            f"model's total stride. Received: {image_size}"
+        )
+
+
 def check_levels(levels, model):
     """`levels`, or all of the model's for None.
 

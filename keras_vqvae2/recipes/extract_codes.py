@@ -4,6 +4,7 @@ import keras
 
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
+from keras_vqvae2.models._inputs import check_image_size
 
 
 def extract_codes(
@@ -52,12 +53,7 @@ def extract_codes(
             shards of another model.
         ValueError: If there are no images, or an argument does not fit.
     """
-    if image_size % model.vqvae.total_stride:
-        raise ValueError(
-            "The image size must be a multiple of "
-            f"{model.vqvae.total_stride}, the model's total stride. Received: "
-            f"{image_size}"
-        )
+    check_image_size(image_size, model.vqvae)
 
     def batches(skipped):
         dataset = image_dataset(

@@ -4,6 +4,7 @@ from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.data import image_dataset
+from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
 from keras_vqvae2.recipes._run import validation_batches
@@ -77,11 +78,7 @@ def train_vqvae(
     """
     options = options or TrainingOptions()
     check_output(output, options)
-    if image_size % vqvae.total_stride:
-        raise ValueError(
-            f"The image size must be a multiple of {vqvae.total_stride}, the "
-            f"model's total stride. Received: {image_size}"
-        )
+    check_image_size(image_size, vqvae)
     reading = {"resize": resize, "data_dir": data_dir, "download": download}
 
     def make_dataset(step):
