@@ -30,7 +30,7 @@ from keras_vqvae2.data import list_images
 from keras_vqvae2.evaluation import ReconstructionMetrics
 from keras_vqvae2.evaluation import negative_log_likelihood
 from keras_vqvae2.files import atomic_path
-from keras_vqvae2.vqvae2 import psnr
+from keras_vqvae2.images import psnr
 
 CODECS = {
     "JPEG": {"optimize": True, "progressive": True},

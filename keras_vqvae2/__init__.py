@@ -13,8 +13,6 @@ _MODULE_OF = {
     "PixelSNAILPrior": "models",
     "VQVAE2": "vqvae2",
     "from_pretrained": "vqvae2",
-    "load_codes": "codec",
-    "save_codes": "codec",
 }
 _MODULES = (
     "codec",

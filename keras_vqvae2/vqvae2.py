@@ -6,8 +6,14 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.codec import CodePool
+from keras_vqvae2.codec.code_model import load_context
+from keras_vqvae2.compression import CompressMixin
+from keras_vqvae2.compression import check_rate_weight
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
+from keras_vqvae2.images import batches_of
+from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.models._inputs import check_codes
@@ -21,7 +27,7 @@ from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.generate import generate_codes
 
 
-class VQVAE2(HubMixin):
+class VQVAE2(CompressMixin, HubMixin):
     """Images to codes and codes to images, with a trained model.
 
     NumPy in, NumPy out, in batches that bound the memory. The weights are
@@ -34,6 +40,8 @@ class VQVAE2(HubMixin):
             function without arguments that loads it. With one for each level
             the model can `generate`. The attribute of this name is a mapping
             from level name to `PixelSNAILPrior`, see `keep_priors`.
+        context: `codec.ContextModel` for small code files, a function without
+            arguments that loads it, or None.
 
     Raises:
         TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
@@ -51,7 +59,7 @@ class VQVAE2(HubMixin):
     ```
     """
 
-    def __init__(self, vqvae, name=None, priors=None):
+    def __init__(self, vqvae, name=None, priors=None, context=None):
         if not isinstance(vqvae, HierarchicalVQVAE):
             raise TypeError(
                 "`vqvae` must be a HierarchicalVQVAE. Received: "
@@ -60,6 +68,7 @@ class VQVAE2(HubMixin):
         self.vqvae = vqvae
         self.name = name
         self.priors = Priors(priors or {})
+        self._context = context
         for level in self.priors:
             if level not in vqvae.level_names:
                 raise ValueError(
@@ -71,6 +80,7 @@ class VQVAE2(HubMixin):
             vqvae,
             lambda images: vqvae._quantize_levels(images, training=False)[1],
         )
+        self._vectors = {}
         self._decoders = {}
         self._samplers = {}
 
@@ -85,7 +95,8 @@ class VQVAE2(HubMixin):
             )
             for level in config.priors
         }
-        return cls(vqvae, name=config.name, priors=priors)
+        context = functools.partial(load_context, snapshot)
+        return cls(vqvae, name=config.name, priors=priors, context=context)
 
     @classmethod
     def from_preset_config(cls, name, dtype=None):
@@ -109,9 +120,14 @@ class VQVAE2(HubMixin):
             level: functools.partial(self.load_prior, level)
             for level in self.priors
         }
-        return {"vqvae": self.vqvae, "name": self.name, "priors": priors}
+        return {
+            "vqvae": self.vqvae,
+            "name": self.name,
+            "priors": priors,
+            "context": self.context,
+        }
 
-    def encode(self, images, batch_size=8):
+    def encode(self, images, batch_size=8, rate_weight=0.0):
         """Codes of images.
 
         Args:
@@ -119,18 +135,31 @@ class VQVAE2(HubMixin):
                 pixel values 0..255; height and width are multiples of
                 `vqvae.total_stride`.
             batch_size: Images at a time.
+            rate_weight: Above 0 for codes that take fewer bits in a code
+                file, at the cost of quality: those of the lowest squared
+                distance + `rate_weight` x the level's mean squared distance x
+                bits, instead of the nearest.
 
         Returns:
             Tuple of int32 arrays `(batch, height_i, width_i)`, coarse to fine.
 
         Raises:
-            ValueError: If shape or values of the images do not fit.
+            ValueError: If shape or values of the images do not fit, or the
+                model has no probabilities of codes for a `rate_weight`.
         """
         images = to_array(images)
         check_image_shape(
             images.shape, self.vqvae.num_channels, self.vqvae.total_stride
         )
         check_pixel_values(images)
+        check_rate_weight(rate_weight)
+        if rate_weight:
+            with CodePool(self.code_model()) as pool:
+                batches = [
+                    self._encode_cheaply(batch, rate_weight, pool)
+                    for batch in batches_of(images, batch_size)
+                ]
+            return tuple(map(np.concatenate, zip(*batches, strict=True)))
         return self._encode_batches(images, batch_size)
 
     def _encode_batches(self, images, batch_size):
@@ -139,7 +168,7 @@ class VQVAE2(HubMixin):
                 ops.convert_to_numpy(level_codes)
                 for level_codes in self._encode(ops.convert_to_tensor(batch))
             ]
-            for batch in _batches(images, batch_size)
+            for batch in batches_of(images, batch_size)
         ]
         return tuple(
             np.concatenate(maps) for maps in zip(*batches, strict=True)
@@ -176,7 +205,7 @@ class VQVAE2(HubMixin):
                 ops.convert_to_numpy(decode(*maps))
                 for maps in zip(
                     *(
-                        _batches(level_codes, batch_size)
+                        batches_of(level_codes, batch_size)
                         for level_codes in codes
                     ),
                     strict=True,
@@ -208,7 +237,7 @@ class VQVAE2(HubMixin):
         check_pixel_values(images)
         height, width = images.shape[1:3]
         parts = []
-        for batch in _batches(images, batch_size):
+        for batch in batches_of(images, batch_size):
             padded = pad_to_multiple(
                 ops.convert_to_numpy(batch), self.vqvae.total_stride
             )
@@ -410,46 +439,3 @@ class VQVAE2(HubMixin):
 
 
 from_pretrained = VQVAE2.from_pretrained
-
-
-def pad_to_multiple(images, multiple):
-    """Pads `(batch, height, width, channels)` at the lower and right edge.
-
-    The padding mirrors the image, as often as it takes for a tiny one.
-    """
-    height, width = images.shape[1:3]
-    pads = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
-    return np.pad(images, pads, mode="symmetric")
-
-
-def psnr(images, reconstructions):
-    """Peak signal-to-noise ratio of each image, in dB.
-
-    Args:
-        images: Array `(batch, height, width, channels)`, pixels 0..255.
-        reconstructions: Array of the same shape.
-
-    Returns:
-        float64 array `(batch,)`; infinite for an exact copy.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
-    images = np.asarray(images, "float64")
-    reconstructions = np.asarray(reconstructions, "float64")
-    if images.shape != reconstructions.shape:
-        raise ValueError(
-            "Images and reconstructions must have the same shape. Received "
-            f"{images.shape} and {reconstructions.shape}."
-        )
-    mse = np.mean((images - reconstructions) ** 2, axis=(1, 2, 3))
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(255.0**2 / mse)
-
-
-def _batches(array, batch_size):
-    check_integer("batch_size", batch_size)
-    return [
-        array[start : start + batch_size]
-        for start in range(0, len(array), batch_size)
-    ]

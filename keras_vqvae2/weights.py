@@ -1,6 +1,5 @@
 """Weights by stable names, in safetensors files."""
 
-import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -10,6 +9,9 @@ from keras_vqvae2.files import atomic_path
 
 def to_numpy(variable):
     """NumPy copy of a Keras variable; a scalar stays one."""
+    # Not at the top: who reads code files needs `hub`, but no Keras.
+    import keras
+
     # A copy, since NumPy 2 warns about TensorFlow's variables.
     return np.array(
         keras.ops.convert_to_numpy(keras.ops.copy(variable)), order="C"

@@ -13,6 +13,7 @@ PACKAGE = pathlib.Path(keras_vqvae2.__file__).parent
 ORDER = (
     "levels",
     "arguments",
+    "images",
     "files",
     "weights",
     "backend",
@@ -24,6 +25,7 @@ ORDER = (
     "sampling",
     "codec",
     "visualization",
+    "compression",
     "vqvae2",
     "recipes",
     "evaluation",

@@ -1,8 +1,10 @@
 import pathlib
 
+from keras_vqvae2.cli.encode import workers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.paths import output_paths
-from keras_vqvae2.codec import load_codes
+from keras_vqvae2.codec import find_model_name
+from keras_vqvae2.codec import read_header
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.vqvae2 import from_pretrained
 
@@ -16,30 +18,33 @@ def add_arguments(parser):
         "--levels", type=positive, help="decode from the first LEVELS maps only"
     )
     parser.add_argument(
-        "--model", help="model, if not the one named in the file"
+        "--model",
+        help="model that made the files (default: the preset, or the folder "
+        "beside them, of the name that they give)",
     )
 
 
 def run(args):
     paths = _code_paths(args.codes)
     outputs = output_paths(paths, args.output, ".png")
-    models = {}
-    for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
-        codes, header = load_codes(path)
-        name = args.model or header["model"]
-        if name not in models:
-            models[name] = from_pretrained(name)
-        model = models[name]
-        _check_model(model, name, codes, header, path)
-        images = model.decode([level[None] for level in codes], args.levels)
-        height, width = header["image_size"]
-        if height > images.shape[1] or width > images.shape[2]:
-            raise ValueError(
-                f"{path} is damaged: it has too few codes for an image of "
-                f"{width}x{height}."
+    names = [args.model or find_model_name(read_header(p), p) for p in paths]
+    done = 0
+    # One model after another: each has its own processes.
+    for name in dict.fromkeys(names):
+        chosen = [i for i, other in enumerate(names) if other == name]
+        images = from_pretrained(name).iterate_decompress(
+            [paths[i] for i in chosen],
+            args.levels,
+            num_workers=workers(chosen),
+        )
+        for i, image in zip(chosen, images, strict=True):
+            save_image(outputs[i], image)
+            done += 1
+            height, width = image.shape[:2]
+            print(
+                f"[{done}/{len(paths)}] {paths[i]} -> {outputs[i]}, "
+                f"{width}x{height}"
             )
-        save_image(output, images[0, :height, :width])
-        print(f"[{i + 1}/{len(paths)}] {path} -> {output}, {width}x{height}")
 
 
 def _code_paths(names):
@@ -52,16 +57,3 @@ def _code_paths(names):
             raise ValueError(f"There are no .codes files in {name}.")
         paths += found
     return paths
-
-
-def _check_model(model, name, codes, header, path):
-    vqvae = model.vqvae
-    if (header["num_embeddings"], len(codes)) != (
-        vqvae.num_embeddings,
-        vqvae.num_levels,
-    ):
-        raise ValueError(
-            f"{path} has {len(codes)} maps of {header['num_embeddings']} "
-            f"codes. {name} has {vqvae.num_levels} of {vqvae.num_embeddings}: "
-            "choose the --model that encoded it."
-        )

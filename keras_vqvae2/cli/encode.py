@@ -3,16 +3,29 @@ import os
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
-from keras_vqvae2.codec import save_codes
+from keras_vqvae2.codec.code_pool import num_cores
+from keras_vqvae2.codec.header import METHODS
 from keras_vqvae2.data import load_image
+from keras_vqvae2.files import atomic_path
 from keras_vqvae2.vqvae2 import from_pretrained
-from keras_vqvae2.vqvae2 import pad_to_multiple
 
 
 def add_arguments(parser):
     parser.add_argument("images", nargs="+", help="image files or folders")
     parser.add_argument(
         "-o", "--output", required=True, help="folder, or a .codes file"
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        help="how the codes are stored (default: the smallest file)",
+    )
+    parser.add_argument(
+        "--rate-weight",
+        type=float,
+        default=0.0,
+        help="above 0 for smaller files of less quality, for example 0.1 "
+        "(default: %(default)s)",
     )
     add_model(parser)
 
@@ -21,15 +34,31 @@ def run(args):
     paths = image_paths(args.images)
     outputs = output_paths(paths, args.output, ".codes")
     model = from_pretrained(args.model)
-    for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
-        image = load_image(path)
-        padded = pad_to_multiple(image[None], model.vqvae.total_stride)
-        save_codes(
-            output,
-            [level[0] for level in model.encode(padded)],
-            num_embeddings=model.vqvae.num_embeddings,
-            image_size=image.shape[:2],
-            model=args.model,
+    sizes = []
+
+    def images():
+        for path in paths:
+            image = load_image(path)
+            sizes.append(image.shape[:2])
+            yield image
+
+    files = model.iterate_compress(
+        images(), args.method, args.rate_weight, num_workers=workers(paths)
+    )
+    for i, (path, output, data) in enumerate(
+        zip(paths, outputs, files, strict=True)
+    ):
+        with atomic_path(output) as temporary:
+            temporary.write_bytes(data)
+        height, width = sizes[i]
+        print(
+            f"[{i + 1}/{len(paths)}] {path} -> {output}, {len(data)} bytes, "
+            f"{8 * len(data) / (height * width):.3f} bits per pixel, "
+            f"{os.path.getsize(path) / len(data):.1f} times smaller than the "
+            "source"
         )
-        size = os.path.getsize(output)
-        print(f"[{i + 1}/{len(paths)}] {path} -> {output}, {size} bytes")
+
+
+def workers(paths):
+    """Processes for some files: starting one takes as long as four files."""
+    return min(num_cores(), max(1, len(paths) // 8))

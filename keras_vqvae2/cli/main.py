@@ -15,6 +15,7 @@ COMMANDS = {
     "decode": "Decode files of codes to images.",
     "train": "Train stage 1 on your own images.",
     "extract-codes": "Write the codes of a data set.",
+    "train-context": "Train the context model that makes code files small.",
     "train-prior": "Train the prior of one level of codes.",
     "generate": "Generate new images with priors.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",

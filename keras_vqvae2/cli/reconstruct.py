@@ -5,11 +5,11 @@ from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.cli.paths import sample_photograph
 from keras_vqvae2.data import load_image
+from keras_vqvae2.images import psnr
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.vqvae2 import from_pretrained
-from keras_vqvae2.vqvae2 import psnr
 
 
 def add_arguments(parser):

@@ -1,136 +1,333 @@
-"""Files of codes: what `keras-vqvae2 encode` writes and `decode` reads."""
+"""Code files: the codes of one image, stored losslessly.
 
-import json
+Section 3.2 of VQ-VAE-2, arXiv 1906.00446: codes compressed under a learned
+prior. `docs/format.md` has the bytes.
+"""
+
+import os
+import pathlib
+import zlib
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from keras_vqvae2.files import atomic_path
+from keras_vqvae2.codec import header as header_module
+from keras_vqvae2.codec import safetensors_codes
+from keras_vqvae2.codec.code_model import CodeModel
+from keras_vqvae2.codec.header import METHODS
+from keras_vqvae2.codec.header import CodeHeader
+from keras_vqvae2.codec.header import code_shapes
+from keras_vqvae2.codec.range_coder import RangeDecoder
+from keras_vqvae2.codec.range_coder import RangeEncoder
+from keras_vqvae2.hub.config import CONFIG
+from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.hub.store import find_snapshot
 
-_FORMAT = "keras-vqvae2 codes 1"
-_MAX_BITS = 16
-_MAX_SIDE = 2**16
 
-
-def save_codes(path, codes, *, num_embeddings, image_size, model):
-    """Writes the codes of one image to a small self-describing file.
-
-    Each code takes `ceil(log2(num_embeddings))` bits; a header of a few
-    hundred bytes says how to read them. The file is a safetensors file.
+def write_codes(codes, image_size, model, method=None):
+    """The bytes of a code file.
 
     Args:
-        path: Path of the file; it is replaced atomically.
         codes: Sequence of integer arrays `(height_i, width_i)`, coarse to
-            fine, `0 <= code < num_embeddings`.
-        num_embeddings: Codebook entries of each level, at most 65536.
+            fine: the codes of one image.
         image_size: `(height, width)` of the image, before padding.
-        model: Name or path of the model that made the codes.
+        model: `CodeModel` of the model that made the codes.
+        method: "raw": a whole number of bits for each code. "histogram":
+            frequent codes take fewer bits. "context": the bits of a code
+            depend on the codes around it. None takes the smallest that the
+            model has.
+
+    Returns:
+        Bytes.
 
     Raises:
-        ValueError: If a code is out of range.
+        ValueError: If the codes don't fit the model or the image, or the
+            model has nothing for this method.
 
     Example:
 
     ```python
+    model = keras_vqvae2.codec.CodeModel.from_pretrained("vqvae2-imagenet256")
     codes = [np.zeros((2, 3), "int32"), np.ones((4, 6), "int32")]
-    path = folder / "image.codes"
-    keras_vqvae2.save_codes(
-        path, codes, num_embeddings=512, image_size=(16, 24), model="mine"
-    )
-    loaded, header = keras_vqvae2.load_codes(path)
-    assert (loaded[1] == 1).all() and header["image_size"] == [16, 24]
+    data = keras_vqvae2.codec.write_codes(codes, (16, 24), model)
+    loaded, header = keras_vqvae2.codec.read_codes(data)
+    assert (loaded[1] == 1).all() and header.image_size == (16, 24)
     ```
     """
-    bits = _bits(num_embeddings)
-    arrays, shapes = {}, []
-    for i, level in enumerate(codes):
-        level = np.asarray(level)
-        if level.min() < 0 or level.max() >= num_embeddings:
-            raise ValueError(
-                f"Codes must be in 0..{num_embeddings - 1}. Map {i} has "
-                f"values from {level.min()} to {level.max()}."
-            )
-        shapes.append(list(level.shape))
-        planes = (level.reshape(-1, 1) >> np.arange(bits)) & 1  # (N, bits)
-        arrays[f"level_{i}"] = np.packbits(planes.astype("uint8"))
-    header = {
-        "format": _FORMAT,
-        "model": str(model),
-        "num_embeddings": num_embeddings,
-        "image_size": [int(size) for size in image_size],
-        "shapes": shapes,
-    }
-    with atomic_path(path) as temporary:
-        safetensors.numpy.save_file(
-            arrays, temporary, metadata={"header": json.dumps(header)}
+    if method is not None and method not in METHODS:
+        raise ValueError(
+            f"`method` must be one of {', '.join(METHODS)}, or None. "
+            f"Received: {method!r}"
         )
+    if method is not None and method not in model.methods:
+        raise ValueError(
+            f"{model.name} has nothing to code by the method {method!r}. It "
+            f"has: {', '.join(model.methods)}."
+        )
+    codes = _checked(codes, image_size, model)
+    methods = model.methods if method is None else (method,)
+    files = [_write(codes, image_size, model, method) for method in methods]
+    return min(files, key=len)
 
 
-def load_codes(path):
-    """Reads a file of codes.
+def read_codes(source, model=None):
+    """The codes of a code file, or of a file of older versions.
 
     Args:
-        path: Path of a file that `save_codes` wrote.
+        source: Path of the file, or its bytes.
+        model: Name, folder or repository of the model that made the codes, or
+            a `CodeModel`. None looks for it by itself: a preset of the name
+            that the file gives, or a folder of this name beside the file.
+            Files by the method "raw" can be read without.
 
     Returns:
-        Tuple `(codes, header)`: a tuple of int32 arrays `(height_i, width_i)`,
-        coarse to fine, and a dict with the keys `model`, `num_embeddings`,
-        `image_size` and `shapes`.
+        Tuple `(codes, header)`: a tuple of int32 arrays `(height_i,
+        width_i)`, coarse to fine, and a `CodeHeader`.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or the model is not found.
+        ValueError: If the file is damaged, of another kind, or was made by
+            another model.
+    """
+    data, name = _read(source)
+    header, payload = _parse(data, name)
+    if isinstance(payload, tuple):  # an older file, without fingerprint
+        if isinstance(model, CodeModel):
+            _check_sizes(header, model, name)
+        return payload, header
+    if header.method == "raw" and model is None:
+        codes = _guarded(name, _unpack, payload, header)
+    else:
+        if not isinstance(model, CodeModel):
+            model = find_code_model(header, source, model)
+        _check_model(header, model, name)
+        codes = _guarded(name, _decode, payload, header, model)
+    checksums = tuple(map(_checksum, codes))
+    if checksums != header.checksums:
+        raise ValueError(
+            f"{name} cannot be decoded: the codes are not those that were "
+            "encoded. Either it was made by other software, or this "
+            "computer's arithmetic is not that of IEEE 754."
+        )
+    return codes, header
+
+
+def write_of_model(model, codes, image_size, method):
+    """`write_codes`, for `CodePool`."""
+    return write_codes(codes, image_size, model, method)
+
+
+def read_of_model(model, source):
+    """`read_codes`, for `CodePool`."""
+    return read_codes(source, model)
+
+
+def read_header(source):
+    """What a code file says of itself; no model is needed.
+
+    Args:
+        source: Path of the file, or its bytes.
+
+    Returns:
+        `CodeHeader`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or of another kind.
     """
+    return _parse(*_read(source))[0]
+
+
+def find_code_model(header, source=None, model=None):
+    """The `CodeModel` that made the codes of a file.
+
+    Args:
+        header: `CodeHeader`.
+        source: Path of the file, to look beside it.
+        model: Name, folder or repository; None as for `read_codes`.
+
+    Raises:
+        FileNotFoundError: If it is not found.
+    """
+    if model is None:
+        model = find_model_name(header, source)
+    return CodeModel.from_snapshot(find_snapshot(model))
+
+
+def find_model_name(header, source=None):
+    """Preset or folder of the model that a code file names.
+
+    Args:
+        header: `CodeHeader`.
+        source: Path of the file, to look beside it.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        folder = pathlib.Path(source).resolve().parent
+        for candidate in (folder / pathlib.Path(header.model).name, folder):
+            if (candidate / CONFIG).is_file():
+                return candidate
+    if header.model in PRESETS or pathlib.Path(header.model, CONFIG).is_file():
+        return header.model
+    raise FileNotFoundError(
+        f"The codes were made by a model of the name {header.model!r}, which "
+        "is not a preset, and no folder of this name lies beside the file: "
+        "say where it is as `model`."
+    )
+
+
+def _read(source):
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "The code file"
+    with open(source, "rb") as file:
+        return file.read(), str(source)
+
+
+def _parse(data, name):
+    """`(header, payload)`; the payload of an older file is its codes."""
+    if not header_module.is_code_file(data):
+        if safetensors_codes.is_code_file(data):
+            codes, header = safetensors_codes.read_codes(data, name)
+            return header, codes
+        raise ValueError(f"{name} is not a code file.")
+    return _guarded(name, header_module.parse, data)
+
+
+def _guarded(name, function, *args):
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("header", "null"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a whole file of codes: {error}") from (
-            error
-        )
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise ValueError(f"{path} is not a file of codes.")
-    try:
-        return _unpack(arrays, header), header
-    except (KeyError, TypeError, ValueError) as error:
+        return function(*args)
+    except ValueError as error:
+        message = str(error).rstrip(".")
         raise ValueError(
-            f"{path} is a damaged file of codes: {error}"
+            f"{name} is a damaged code file: {message}."
         ) from error
 
 
-def _unpack(arrays, header):
-    num_embeddings = header["num_embeddings"]
-    bits = _bits(num_embeddings)
-    sides = [header["image_size"], *header["shapes"]]
-    if any(
-        len(side) != 2
-        or any(not isinstance(s, int) or not 0 < s <= _MAX_SIDE for s in side)
-        for side in sides
-    ):
-        raise ValueError(f"sizes {sides}")
-    codes = []
-    for i, (height, width) in enumerate(header["shapes"]):
-        packed = arrays[f"level_{i}"]
-        count = height * width
-        if packed.dtype != np.uint8 or packed.shape != (-(-count * bits // 8),):
-            raise ValueError(f"map {i} is {packed.dtype} {packed.shape}")
-        planes = np.unpackbits(packed, count=count * bits).reshape(-1, bits)
-        level = planes.astype("int32") @ (1 << np.arange(bits, dtype="int32"))
-        if level.max() >= num_embeddings:
-            raise ValueError(f"map {i} has a code {level.max()}")
-        codes.append(level.reshape(height, width))
-    return tuple(codes)
+def _checked(codes, image_size, model):
+    codes = tuple(np.asarray(level) for level in codes)
+    shapes = code_shapes(image_size, model.strides)
+    received = tuple(level.shape for level in codes)
+    if received != shapes:
+        raise ValueError(
+            f"The codes of an image of {image_size[0]} rows and "
+            f"{image_size[1]} columns by {model.name} must have the shapes "
+            f"{shapes}. Received: {received}"
+        )
+    for i, level in enumerate(codes):
+        if level.dtype.kind not in "iu":
+            raise ValueError(
+                f"Codes must be integers. Map {i} is {level.dtype}."
+            )
+        if level.min() < 0 or level.max() >= model.num_embeddings:
+            raise ValueError(
+                f"Codes must be in 0..{model.num_embeddings - 1}. Map {i} has "
+                f"values from {level.min()} to {level.max()}."
+            )
+    return tuple(level.astype("int32") for level in codes)
+
+
+def _check_sizes(header, model, name):
+    theirs = header.strides, header.num_embeddings
+    if theirs != (model.strides, model.num_embeddings):
+        raise ValueError(
+            f"{name} has codes of the strides {header.strides} and "
+            f"{header.num_embeddings} embeddings. {model.name} has "
+            f"{model.strides} and {model.num_embeddings}: choose the `model` "
+            f"that made it, {header.model}."
+        )
+
+
+def _check_model(header, model, name):
+    _check_sizes(header, model, name)
+    if header.method not in model.methods:
+        raise ValueError(
+            f"{name} was made with a {header.method} model, which "
+            f"{model.name} does not have: choose the `model` that made it."
+        )
+    received = model.fingerprint(header.method)
+    if received != header.fingerprint:
+        part = " or another context model" * (header.method == "context")
+        raise ValueError(
+            f"{name} was made with other weights{part} than those of "
+            f"{model.name} here (fingerprint {header.fingerprint.hex()}, here "
+            f"{received.hex()}): choose the `model` that made it."
+        )
+
+
+def _write(codes, image_size, model, method):
+    sides = ()
+    if method == "raw":
+        payload = _pack(codes, model.num_embeddings)
+    elif method == "histogram":
+        encoder = RangeEncoder()
+        for level, counts in zip(codes, model.histograms, strict=True):
+            encoder.encode(level.reshape(-1), counts)
+        payload = encoder.message()
+    else:
+        payload, sides = model.context.encode(codes)
+    return CodeHeader(
+        method=method,
+        model=model.name,
+        fingerprint=model.fingerprint(method),
+        image_size=tuple(map(int, image_size)),
+        strides=model.strides,
+        num_embeddings=model.num_embeddings,
+        checksums=tuple(map(_checksum, codes)),
+        sides=sides,
+    ).pack(payload)
+
+
+def _decode(payload, header, model):
+    if header.method == "raw":
+        return _unpack(payload, header)
+    if header.method == "context":
+        return model.context.decode(payload, header.sides, header.code_shapes)
+    decoder = RangeDecoder(payload)
+    return tuple(
+        decoder.decode_alike(counts, shape[0] * shape[1]).reshape(shape)
+        for shape, counts in zip(
+            header.code_shapes, model.histograms, strict=True
+        )
+    )
 
 
 def _bits(num_embeddings):
-    if (
-        not isinstance(num_embeddings, int)
-        or not 1 <= num_embeddings <= 2**_MAX_BITS
-    ):
+    return (num_embeddings - 1).bit_length()
+
+
+def _pack(codes, num_embeddings):
+    """All codes as one string of bits, the highest bit of each first."""
+    flat = np.concatenate([level.reshape(-1) for level in codes])
+    shifts = np.arange(_bits(num_embeddings))[::-1]
+    planes = (flat[:, None] >> shifts) & 1  # (N, bits)
+    return np.packbits(planes.astype("uint8")).tobytes()
+
+
+def _unpack(payload, header):
+    bits = _bits(header.num_embeddings)
+    expected = -(-header.num_codes * bits // 8)
+    if len(payload) != expected:
         raise ValueError(
-            f"`num_embeddings` must be 1 to {2**_MAX_BITS}. Received: "
-            f"{num_embeddings!r}"
+            f"{header.num_codes} codes take {expected} bytes, not "
+            f"{len(payload)}"
         )
-    return max(1, (num_embeddings - 1).bit_length())
+    planes = np.unpackbits(
+        np.frombuffer(payload, "uint8"), count=header.num_codes * bits
+    ).reshape(header.num_codes, bits)
+    flat = planes.astype("int32") @ (1 << np.arange(bits, dtype="int32"))[::-1]
+    if flat.max() >= header.num_embeddings:
+        raise ValueError(f"there is a code {flat.max()}")
+    sizes = [height * width for height, width in header.code_shapes]
+    return tuple(
+        part.reshape(shape).astype("int32")
+        for part, shape in zip(
+            np.split(flat, np.cumsum(sizes)[:-1]),
+            header.code_shapes,
+            strict=True,
+        )
+    )
+
+
+def _checksum(level):
+    return zlib.crc32(level.astype("<u2").tobytes()) & 0xFFFF

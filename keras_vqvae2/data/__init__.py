@@ -7,6 +7,7 @@ Pillow alone.
 from keras_vqvae2.data.code_shards import code_dataset
 from keras_vqvae2.data.code_shards import read_code_shards
 from keras_vqvae2.data.code_shards import write_code_shards
+from keras_vqvae2.data.code_windows import CodeWindows
 from keras_vqvae2.data.image_dataset import image_dataset
 from keras_vqvae2.data.image_file import load_image
 from keras_vqvae2.data.image_folder import class_names
@@ -16,6 +17,7 @@ from keras_vqvae2.data.tfds_images import tfds_dataset
 from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
 
 __all__ = [
+    "CodeWindows",
     "class_names",
     "code_dataset",
     "image_dataset",

@@ -1,7 +1,7 @@
 import numpy as np
 
 from keras_vqvae2.backend.lazy_module import LazyModule
-from keras_vqvae2.vqvae2 import psnr
+from keras_vqvae2.images import psnr
 
 tf = LazyModule("tensorflow")
 

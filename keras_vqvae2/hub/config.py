@@ -5,6 +5,7 @@ A saved model is a folder:
 - `config.json`: arguments of the models, `ModelConfig` below.
 - `model.safetensors`: weights by stable names, see `keras_vqvae2.weights`.
 - `prior_<level>.safetensors`: the same for each prior, if there are any.
+- `context.safetensors`: the context model of code files, if there is one.
 - `SHA256SUMS`: the hashes of these files.
 - `README.md`: the model card.
 
@@ -13,6 +14,7 @@ read from it.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 import reprlib
@@ -21,6 +23,7 @@ from keras_vqvae2.levels import level_names
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+CONTEXT = "context.safetensors"
 SUMS = "SHA256SUMS"
 CARD = "README.md"
 
@@ -32,6 +35,8 @@ MAX_FILE_BYTES = 65536
 MAX_PARAMETERS = 2**28
 # 8 GiB of float32: room for the paper's largest prior.
 MAX_PRIOR_PARAMETERS = 2**31
+# 512 MiB of float64, in which a context model is evaluated.
+MAX_CONTEXT_PARAMETERS = 2**26
 
 
 def prior_file(level):
@@ -98,6 +103,14 @@ def _is_code_shapes(value):
             and all(type(side) is int and 1 <= side <= 1024 for side in size)
             for size in value
         )
+    )
+
+
+def _is_hidden_dims(value):
+    return (
+        isinstance(value, (list, tuple))
+        and 1 <= len(value) <= 8
+        and all(type(dim) is int and 1 <= dim <= 8192 for dim in value)
     )
 
 
@@ -211,6 +224,42 @@ class PriorConfig(_Arguments):
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContextConfig(_Arguments):
+    """Sizes of `codec.ContextModel`, as `config.json` holds them.
+
+    Raises:
+        ValueError: If an argument is out of bounds.
+    """
+
+    num_neighbors: int = _integer(1, 64, 14)
+    coarse_radius: int = _integer(0, 4, 1)
+    embedding_dim: int = _integer(1, 1024, 64)
+    coarse_dim: int = _integer(1, 8192, 256)
+    hidden_dims: tuple = _field(
+        _is_hidden_dims, "a list of 1 to 8 integers in 1..8192", (320, 256)
+    )
+
+    def max_parameters(self, vqvae):
+        """An upper bound of the numbers held while one is in use.
+
+        Args:
+            vqvae: `VQVAEConfig` of the model.
+        """
+        codes = vqvae.num_embeddings + 1
+        first, last = self.hidden_dims[0], self.hidden_dims[-1]
+        coarse = (2 * self.coarse_radius + 1) ** 2
+        neighbors = self.num_neighbors * (codes + self.embedding_dim) * first
+        coarser = coarse * (codes + self.embedding_dim) * self.coarse_dim
+        places = max(vqvae.strides) ** 2
+        others = 2 * codes * self.embedding_dim
+        others += (self.coarse_dim + 1) * places * first
+        for width, hidden_dim in itertools.pairwise(self.hidden_dims):
+            others += (width + 1) * hidden_dim
+        output = (last + 1) * codes
+        return len(vqvae.strides) * (neighbors + coarser + others + output)
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """What `config.json` says.
@@ -219,6 +268,7 @@ class ModelConfig:
         name: Name of the model, for people.
         vqvae: `VQVAEConfig`.
         priors: `PriorConfig` by level name.
+        context: `ContextConfig` of the context model, or None.
 
     Raises:
         ValueError: If they do not fit together, or describe a model that is
@@ -228,6 +278,7 @@ class ModelConfig:
     name: str
     vqvae: VQVAEConfig
     priors: dict = dataclasses.field(default_factory=dict)
+    context: ContextConfig | None = None
 
     def __post_init__(self):
         if not is_name(self.name):
@@ -247,6 +298,12 @@ class ModelConfig:
                     f"{reprlib.repr(prior.code_shapes)}"
                 )
             _check_size(prior.max_parameters(), MAX_PRIOR_PARAMETERS, where)
+        if self.context is not None:
+            _check_size(
+                self.context.max_parameters(self.vqvae),
+                MAX_CONTEXT_PARAMETERS,
+                "`context`",
+            )
 
     def to_json(self):
         """Text of `config.json`."""
@@ -256,8 +313,9 @@ class ModelConfig:
             "model": "vqvae2",
             **dataclasses.asdict(self),
         }
-        if not self.priors:
-            del config["priors"]
+        for key in ("priors", "context"):
+            if not config[key]:
+                del config[key]
         return json.dumps(config, indent=2) + "\n"
 
 
@@ -299,7 +357,7 @@ def check_config(config, source):
             or the model could have more than `MAX_PARAMETERS` weights.
     """
     required = ("format", "format_version", "model", "name", "vqvae")
-    _check_keys(config, required, (*required, "priors"), source)
+    _check_keys(config, required, (*required, "priors", "context"), source)
     if config["format"] != FORMAT:
         raise ValueError(
             f"{source}: `format` must be {FORMAT!r}. Received: "
@@ -324,8 +382,11 @@ def check_config(config, source):
         level: _parse(PriorConfig, prior, f"{source}, prior of {level}")
         for level, prior in priors.items()
     }
+    context = config.get("context")
+    if context is not None:
+        context = _parse(ContextConfig, context, f"{source}, `context`")
     try:
-        return ModelConfig(config["name"], vqvae, priors)
+        return ModelConfig(config["name"], vqvae, priors, context)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 

@@ -5,12 +5,14 @@ import pathlib
 import re
 
 import huggingface_hub
+import safetensors.numpy
 
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
 from keras_vqvae2.hub.config import CARD
 from keras_vqvae2.hub.config import CONFIG
+from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import WEIGHTS
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import PriorConfig
@@ -31,6 +33,7 @@ def save_folder(
     *,
     name=None,
     priors=None,
+    context=None,
     overwrite=False,
     card=None,
     license=None,
@@ -47,6 +50,8 @@ def save_folder(
         priors: Dict: by level name, a function without arguments that returns
             a Keras model with the arguments of `PriorConfig`. They are
             called one at a time.
+        context: Object with the attributes `config`, a `ContextConfig`, and
+            `arrays`, a dict of NumPy arrays, or None.
         overwrite: As for `VQVAE2.save_pretrained`.
         card: As for `VQVAE2.save_pretrained`.
         license: As for `VQVAE2.save_pretrained`.
@@ -72,12 +77,18 @@ def save_folder(
             prior_configs[level] = PriorConfig.from_model(prior.get_config())
             counts[level] = prior.count_params()
         config = ModelConfig(
-            name, VQVAEConfig.from_model(vqvae.get_config()), prior_configs
+            name,
+            VQVAEConfig.from_model(vqvae.get_config()),
+            prior_configs,
+            None if context is None else context.config,
         )
         (new / CONFIG).write_text(config.to_json(), "utf-8")
-        files.write_sha256sums(
-            new, (CONFIG, WEIGHTS, *map(prior_file, prior_configs))
-        )
+        names = [CONFIG, WEIGHTS, *map(prior_file, prior_configs)]
+        if context is not None:
+            with files.atomic_path(new / CONTEXT) as temporary:
+                safetensors.numpy.save_file(context.arrays, temporary)
+            names.append(CONTEXT)
+        files.write_sha256sums(new, names)
         if card is None and not (settled / CARD).exists():
             card = _short_card(config, vqvae.count_params(), counts, license)
         if card is not None:

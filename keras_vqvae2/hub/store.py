@@ -8,6 +8,7 @@ import huggingface_hub
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2.hub.config import CONFIG
+from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import SUMS
 from keras_vqvae2.hub.config import WEIGHTS
 from keras_vqvae2.hub.config import prior_file
@@ -74,7 +75,8 @@ class Snapshot:
         needs.
         """
         priors = map(prior_file, self.config.priors)
-        for name in sorted({CONFIG, WEIGHTS, *priors, *self._sums}):
+        context = [] if self.config.context is None else [CONTEXT]
+        for name in sorted({CONFIG, WEIGHTS, *priors, *context, *self._sums}):
             self.path(name)
 
     def _existing(self, name):

@@ -286,8 +286,8 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             coarser = upsample(coarser)
         return ops.concatenate([coarser, quantized], axis=-1)
 
-    def _quantize_levels(self, images, training):
-        """Algorithm 1's encoder: `(joined quantized maps, codes)`."""
+    def _features(self, images):
+        """The encoders' outputs, coarse to fine."""
         check_image_shape(images.shape, self.num_channels, self.total_stride)
         x = ops.cast(images, "float32") / 127.5 - 1.0
         x = ops.cast(x, self.compute_dtype)
@@ -295,23 +295,54 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         for encoder in reversed(self.encoders):
             x = encoder(x)
             features.insert(0, x)
+        return features
+
+    def _project(self, level, features, joined):
+        """What the quantizer of a level gets."""
+        if joined is not None:
+            decoded = self.decoders[level - 1](joined)
+            features = ops.concatenate([decoded, features], axis=-1)
+        return self.projections[level](features)
+
+    def vectors(self, images, codes=()):
+        """Vectors of which `encode` takes the nearest codes.
+
+        Those of the level after the given ones: what is left to say of the
+        images by finer codes depends on the coarser codes.
+
+        Args:
+            images: As for `encode`.
+            codes: Code maps `(batch, height_i, width_i)` of the coarsest
+                levels, fewer than `num_levels`.
+
+        Returns:
+            Float32 tensor `(batch, height_i, width_i, embedding_dim)`.
+        """
+        features = self._features(images)
+        joined = None
+        for level, level_codes in enumerate(codes):
+            quantized = self.quantizers[level].lookup(level_codes)
+            joined = self._join(level, joined, quantized)
+        vectors = self._project(len(codes), features[len(codes)], joined)
+        return ops.cast(vectors, "float32")
+
+    def _quantize_levels(self, images, training):
+        """Algorithm 1's encoder: `(joined quantized maps, codes)`."""
+        features = self._features(images)
         joined = None
         codes = []
         dropped = None
         if training and self.level_dropout and self.num_levels > 1:
             dropped = self._draw_dropped_levels(ops.shape(images)[0])
         for level in range(self.num_levels):
-            x = features[level]
-            if joined is not None:
-                decoded = self.decoders[level - 1](joined)
-                x = ops.concatenate([decoded, x], axis=-1)
             quantizer = self.quantizers[level]
             if dropped is not None:
                 # Of the codebook as it was before this step: every part of
                 # the batch has the same.
                 mean = ops.stop_gradient(quantizer.mean_embedding())
             quantized, level_codes = quantizer(
-                self.projections[level](x), training=training
+                self._project(level, features[level], joined),
+                training=training,
             )
             codes.append(level_codes)
             if dropped is not None:

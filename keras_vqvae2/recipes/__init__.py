@@ -1,6 +1,7 @@
 """Whole jobs: training of both stages, extraction of codes."""
 
 from keras_vqvae2.recipes.extract_codes import extract_codes
+from keras_vqvae2.recipes.train_context import train_context
 from keras_vqvae2.recipes.train_prior import train_prior
 from keras_vqvae2.recipes.train_two_stages import train_two_stages
 from keras_vqvae2.recipes.train_vqvae import train_vqvae
@@ -9,6 +10,7 @@ from keras_vqvae2.recipes.training_options import TrainingOptions
 __all__ = [
     "TrainingOptions",
     "extract_codes",
+    "train_context",
     "train_prior",
     "train_two_stages",
     "train_vqvae",

@@ -42,7 +42,8 @@ def train_prior(
     """
     options = options or TrainingOptions()
     check_output(output, options)
-    trained = VQVAE2(model.vqvae, model.name, model.priors | {level: prior})
+    priors = model.priors | {level: prior}
+    trained = VQVAE2(model.vqvae, model.name, priors, model.context)
     maps, labels = _prior_data(model, level, prior, codes)
 
     def make_dataset(step):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,7 +111,16 @@ def test_encode_and_decode(capsys, model_folder, photos, tmp_path, levels):
     codes, images = tmp_path / "codes", tmp_path / "images"
     argv = ["encode", str(photos), "--model", model_folder, "-o", str(codes)]
     assert main(argv) == 0
-    argv = ["decode", str(codes), "-o", str(images)]
+    out = capsys.readouterr().out
+    size = (codes / "1.codes").stat().st_size
+    # 64x64 pixels: 64 + 256 codes of 4 bits, or less
+    assert size < 160 + 40
+    source = (photos / "1.png").stat().st_size
+    assert (
+        f"1.codes, {size} bytes, {8 * size / 64**2:.3f} bits per pixel, "
+        f"{source / size:.1f} times smaller than the source"
+    ) in out
+    argv = ["decode", str(codes), "-o", str(images), "--model", model_folder]
     argv += ["--levels", str(levels)] if levels else []
     assert main(argv) == 0
     model = keras_vqvae2.from_pretrained(model_folder)
@@ -145,12 +155,21 @@ def test_bad_input(capsys, model_folder, photos, tmp_path):
         capsys, "info", "vqvae2-ffhq1024"
     )
     error = _fails(capsys, "decode", text, "-o", out)
-    assert "not a whole file of codes" in error
+    assert "text.png is not a code file" in error
     assert "no .codes files" in _fails(capsys, "decode", photos, "-o", out)
     codes = tmp_path / "a.codes"
-    main(["encode", str(photos / "0.png"), *model, "-o", str(codes)])
+    argv = ["encode", photos / "0.png", *model, "-o", codes]
+    assert "--rate-weight must be a number" in _fails(
+        capsys, *argv, "--rate-weight", -1
+    )
+    assert "nothing to code by the method 'context'" in _fails(
+        capsys, *argv, "--method", "context"
+    )
+    assert not codes.exists()
+    main([str(word) for word in argv])
     capsys.readouterr()
-    error = _fails(capsys, "decode", codes, "--levels", 3, "-o", out)
+    assert "name 'tiny'" in _fails(capsys, "decode", codes, "-o", out)
+    error = _fails(capsys, "decode", codes, "--levels", 3, "-o", out, *model)
     assert "--levels must be 1 to 2" in error
     assert not out.exists()
     with pytest.raises(SystemExit) as exit_:
@@ -170,7 +189,76 @@ def test_decode_with_another_model(capsys, model_folder, photos, tmp_path):
     capsys.readouterr()
     argv = ("decode", codes, "-o", tmp_path / "out.png")
     error = _fails(capsys, *argv, "--model", tmp_path / "other")
-    assert "2 maps of 16 codes" in error and "2 of 8" in error
+    assert "(4, 2) and 16 embeddings" in error
+    assert "choose the --model that made it, tiny" in error
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_info_on_a_code_file(capsys, model_folder, photos, tmp_path):
+    codes = tmp_path / "a.codes"
+    argv = ["encode", str(photos / "0.png"), "--model", model_folder]
+    assert main([*argv, "-o", str(codes), "--method", "raw"]) == 0
+    capsys.readouterr()
+    assert main(["info", str(codes)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1] == "model: tiny"
+    assert out[3:6] == [
+        "method: raw",
+        "image: 50x37",  # padded to 56x40: 35 and 140 codes of 4 bits
+        "codes: 5x7, 10x14, of 16 embeddings",
+    ]
+    size = 88 + 4 + 1 + 4 + 5 + 8 + 2 + 1 + 1 + 4
+    assert out[6] == f"bytes: {size}, {size / 87.5:.1%} of raw codes"
+    assert "is not a code file" in _fails(capsys, "info", photos / "0.png")
+
+
+def test_decode_finds_the_model_beside_the_file(
+    capsys, model_folder, photos, tmp_path
+):
+    shutil.copytree(model_folder, tmp_path / "tiny")
+    argv = ["encode", str(photos / "0.png"), "--model", model_folder]
+    main([*argv, "-o", str(tmp_path / "a.codes")])
+    argv = ["decode", str(tmp_path / "a.codes"), "-o", str(tmp_path / "a.png")]
+    assert main(argv) == 0
+    assert load_image(tmp_path / "a.png").shape == (37, 50, 3)
+
+
+def test_train_context(capsys, model_folder, photos, tmp_path):
+    shards, output = str(tmp_path / "shards"), tmp_path / "with-context"
+    model = ["--model", model_folder]
+    argv = ["extract-codes", *model, "--data", str(photos), "--output", shards]
+    assert main([*argv, "--image-size", "32"]) == 0
+    argv = ["train-context", *model, "--codes", shards]
+    argv += ["--output", str(output), "--steps", "30", "--batch-size", "16"]
+    argv += ["--num-neighbors", "4", "--hidden-dims", "8", "6"]
+    argv += ["--embedding-dim", "4", "--coarse-dim", "4"]
+    capsys.readouterr()
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "bottom: " in out and f"model: {output}" in out
+    assert "exists: choose another --output" in _fails(capsys, *argv)
+    codes = tmp_path / "a.codes"
+    argv = ["encode", str(photos / "1.png"), "--model", str(output)]
+    argv += ["-o", str(codes), "--method", "context"]
+    assert main(argv) == 0
+    capsys.readouterr()
+    assert main(["info", str(output)]) == 0
+    assert "num_neighbors 4, coarse_radius 1" in capsys.readouterr().out
+    image = tmp_path / "a.png"
+    argv = ["decode", str(codes), "-o", str(image), "--model"]
+    assert main([*argv, str(output)]) == 0
+    decoded = load_image(image)
+    plain = keras_vqvae2.from_pretrained(model_folder)
+    np.testing.assert_array_equal(
+        decoded, plain.reconstruct(load_image(photos / "1.png")[None])[0]
+    )
+    # The same weights without the context model are not enough.
+    assert "tiny does not have" in _fails(capsys, *argv, model_folder)
+    smaller = tmp_path / "smaller.codes"
+    argv = ["encode", str(photos / "1.png"), "--model", str(output)]
+    argv += ["-o", str(smaller), "--rate-weight", "1"]
+    assert main(argv) == 0
+    assert smaller.stat().st_size < codes.stat().st_size
 
 
 def _train_arguments(photos, output, steps, sizes=TINY_OPTIONS):

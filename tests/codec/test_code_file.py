@@ -1,97 +1,303 @@
 import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from code_models import assert_same_codes
+from code_models import make_code_model
+from code_models import make_weights
+from code_models import random_codes
+from code_models import with_fitting_crc
+from reference_decoder import decode
 
-import keras_vqvae2
+from keras_vqvae2.codec import CodeHeader
+from keras_vqvae2.codec import CodeModel
+from keras_vqvae2.codec import CodePool
+from keras_vqvae2.codec import read_codes
+from keras_vqvae2.codec import read_header
+from keras_vqvae2.codec import write_codes
+from keras_vqvae2.codec.arrays_digest import arrays_digest
+from keras_vqvae2.codec.code_file import find_model_name
+from keras_vqvae2.codec.code_file import read_of_model
+from keras_vqvae2.codec.code_file import write_of_model
+
+FILES = pathlib.Path(__file__).parent / "files"
+METHODS = ("raw", "histogram", "context")
+SIZE = (50, 37)
 
 
-def _codes(num_embeddings, seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(
-        rng.integers(0, num_embeddings, size) for size in ((3, 5), (6, 10))
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("strides", "num_embeddings"), [((4, 2), 16), ((2, 2, 4), 13), ((8,), 1)]
+)
+def test_round_trip(method, strides, num_embeddings):
+    model = make_code_model(strides, num_embeddings)
+    codes = random_codes(SIZE, strides, num_embeddings)
+    data = write_codes(codes, SIZE, model, method)
+    decoded, header = read_codes(data, model)
+    assert_same_codes(codes, decoded)
+    assert header == read_header(data)
+    assert header.method == method and header.image_size == SIZE
+    assert header.strides == strides and header.model == "tiny"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("strides", [(4, 2), (2, 2, 4), (8,)])
+def test_a_decoder_written_from_the_page(method, strides):
+    model = make_code_model(strides, 11, seed=3, name="vqvae2-tiny")
+    codes = random_codes(SIZE, strides, 11)
+    data = write_codes(codes, SIZE, model, method)
+    decoded, fields = decode(
+        data,
+        make_weights(strides, 11, seed=3),
+        model.context.arrays,
+        vars(model.context.config),
     )
+    for expected, received in zip(codes, decoded, strict=True):
+        np.testing.assert_array_equal(expected, received)
+    assert fields == {"name": "vqvae2-tiny", "method": method, "size": SIZE}
 
 
-def _save(path, codes, num_embeddings=512):
-    keras_vqvae2.save_codes(
-        path,
-        codes,
-        num_embeddings=num_embeddings,
-        image_size=(23, 40),
-        model="some-model",
-    )
-
-
-@pytest.mark.parametrize("num_embeddings", [1, 2, 3, 256, 512, 513, 65536])
-def test_round_trip(tmp_path, num_embeddings):
-    codes = _codes(num_embeddings)
-    codes[0][0, 0] = num_embeddings - 1
-    _save(tmp_path / "a.codes", codes, num_embeddings)
-    loaded, header = keras_vqvae2.load_codes(tmp_path / "a.codes")
-    for before, after in zip(codes, loaded, strict=True):
-        assert after.dtype == np.int32
-        np.testing.assert_array_equal(before, after)
-    assert header["model"] == "some-model"
-    assert header["image_size"] == [23, 40]
-    assert header["num_embeddings"] == num_embeddings
-
-
-def test_size_is_nine_bits_a_code_and_a_small_header(tmp_path):
+def test_the_smallest_is_taken():
+    model = make_code_model()
+    likely = int(np.argmax(model.histograms[0]))
     rng = np.random.default_rng(0)
-    codes = [rng.integers(0, 512, size) for size in ((32, 32), (64, 64))]
-    _save(tmp_path / "a.codes", codes)
-    payload = (32 * 32 + 64 * 64) * 9 // 8
-    assert payload < (tmp_path / "a.codes").stat().st_size < payload + 600
-
-
-def test_code_out_of_range_writes_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"0\.\.15.* Map 0 has .* to 16"):
-        _save(tmp_path / "a.codes", (np.array([[16]]),), 16)
-    assert not list(tmp_path.iterdir())
-
-
-def test_truncated_file(tmp_path):
-    path = tmp_path / "a.codes"
-    _save(path, _codes(512))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="not a whole file of codes"):
-        keras_vqvae2.load_codes(path)
-
-
-def test_other_files(tmp_path):
-    (tmp_path / "text").write_text("no codes here")
-    with pytest.raises(ValueError, match="not a whole file of codes"):
-        keras_vqvae2.load_codes(tmp_path / "text")
-    safetensors.numpy.save_file({"a": np.zeros(2)}, tmp_path / "weights")
-    with pytest.raises(ValueError, match="is not a file of codes"):
-        keras_vqvae2.load_codes(tmp_path / "weights")
-    with pytest.raises(FileNotFoundError):
-        keras_vqvae2.load_codes(tmp_path / "absent")
+    for codes in (
+        random_codes(SIZE),
+        tuple(
+            np.where(rng.random(level.shape) < 0.8, likely, level)
+            for level in random_codes(SIZE)
+        ),
+    ):
+        sizes = [len(write_codes(codes, SIZE, model, m)) for m in METHODS]
+        assert len(write_codes(codes, SIZE, model)) == min(sizes)
+    plain = make_code_model(context=False)
+    assert plain.methods == ("raw", "histogram")
+    with pytest.raises(ValueError, match="nothing .* 'context'. It has: raw"):
+        write_codes(codes, SIZE, plain, "context")
+    with pytest.raises(ValueError, match="must be one of raw, histogram"):
+        write_codes(codes, SIZE, plain, "zip")
 
 
 @pytest.mark.parametrize(
-    "change",
+    "counts", [None, np.full(16, np.nan), np.zeros(16), -np.ones(16)]
+)
+def test_no_histogram_without_counts(counts):
+    weights = make_weights()
+    if counts is None:
+        weights = {"quantizer_top/embeddings": np.zeros((16, 4), "float32")}
+    else:
+        weights["quantizer_bottom/counts"] = counts.astype("float32")
+    model = CodeModel("tiny", (4, 2), 16, weights)
+    assert model.methods == ("raw",)
+
+
+def test_codes_must_fit():
+    model = make_code_model()
+    codes = random_codes()
+    with pytest.raises(ValueError, match=r"50 rows and 38 .* Received: \(\("):
+        write_codes((codes[0], codes[1][:-1]), (50, 38), model)
+    with pytest.raises(ValueError, match=r"0\.\.15.* Map 1 has .* to 16"):
+        write_codes((codes[0], codes[1] + 1), SIZE, model)
+    with pytest.raises(ValueError, match="Map 0 is float64"):
+        write_codes((codes[0] * 1.0, codes[1]), SIZE, model)
+
+
+def test_other_models_are_refused():
+    model = make_code_model()
+    for method in METHODS:
+        data = write_codes(random_codes(), SIZE, model, method)
+        with pytest.raises(ValueError, match="other weights"):
+            read_codes(data, make_code_model(seed=1))
+    message = "context model, which tiny does not have"
+    with pytest.raises(ValueError, match=message):
+        read_codes(data, make_code_model(context=False))
+    with pytest.raises(ValueError, match=r"strides \(4, 2\) and 16 .* 8:"):
+        read_codes(data, make_code_model(num_embeddings=8))
+    other_context = CodeModel(
+        "tiny",
+        (4, 2),
+        16,
+        make_weights(),
+        make_code_model(seed=1).context,
+    )
+    with pytest.raises(ValueError, match="or another context model"):
+        read_codes(data, other_context)
+    with pytest.raises(ValueError, match=r"context model is for 16 .* 8 and"):
+        CodeModel("x", (4, 2), 8, make_weights(), model.context)
+
+
+def test_raw_codes_need_no_model():
+    codes = random_codes()
+    data = write_codes(codes, SIZE, make_code_model(), "raw")
+    assert_same_codes(codes, read_codes(data)[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_codes_are_never_returned(method):
+    """Also if the file's own checksum fits, as a forger would have it."""
+    model = make_code_model()
+    codes = random_codes()
+    data = write_codes(codes, SIZE, model, method)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        changed = bytearray(data)
+        position = rng.integers(len(data) // 2, len(data))
+        changed[position] ^= 1 << int(rng.integers(8))
+        try:
+            read, _ = read_codes(with_fitting_crc(bytes(changed)), model)
+        except ValueError as error:
+            message = str(error)
+            assert "code file" in message or "cannot be decoded" in message
+            refused += 1
+        else:
+            assert_same_codes(codes, read)
+    assert refused >= 95  # some bits only fill the end
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_absurd_sizes_take_neither_time_nor_memory(method):
+    model = make_code_model()
+    header = CodeHeader(
+        method=method,
+        model=model.name,
+        fingerprint=model.fingerprint(method),
+        image_size=(16384, 16384),
+        strides=model.strides,
+        num_embeddings=16,
+        checksums=(0, 0),
+    )
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match="not 40|ends before its codes|not a message"
+    ):
+        read_codes(header.pack(bytes(range(40))), model)
+    # 84 MB of codes, 805 MB of pixels.
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+
+
+def test_where_the_model_is_looked_for(tmp_path):
+    path = tmp_path / "a.codes"
+    model = make_code_model(name="mine")
+    path.write_bytes(write_codes(random_codes(), SIZE, model, "histogram"))
+    with pytest.raises(FileNotFoundError, match="'mine'.* `model`"):
+        read_codes(path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    header = read_header(path)
+    assert find_model_name(header, path) == tmp_path / "mine"
+    model = make_code_model(name="vqvae2-cifar10")
+    data = write_codes(random_codes(), SIZE, model, "raw")
+    assert find_model_name(read_header(data)) == "vqvae2-cifar10"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
     [
-        {"num_embeddings": 2**40},
-        {"num_embeddings": "512"},
-        {"image_size": [-1, 5]},
-        {"image_size": 5},
-        {"shapes": [[3, 5], [6, 11]]},
-        {"shapes": [[3, 5], [10**9, 10**9]]},
-        {"shapes": [[3, 5]] * 3},
-        {"shapes": None},
+        (b"", "is not a code file"),
+        (b"VQ2\x01", "is a damaged code file: it is cut short"),
+        (b"\x89PNG" + bytes(99), "is not a code file"),
+        (b"\x10" + bytes(7) + b"{" + bytes(99), "is not a whole code file"),
     ],
 )
-def test_hostile_headers(tmp_path, change):
-    path = tmp_path / "a.codes"
-    _save(path, _codes(512))
-    with safetensors.safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["header"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}
-    safetensors.numpy.save_file(
-        arrays, path, metadata={"header": json.dumps({**header, **change})}
+def test_other_files(tmp_path, content, message):
+    path = tmp_path / "x.codes"
+    path.write_bytes(content)
+    for function in (read_codes, read_header):
+        with pytest.raises(ValueError, match=f"x.codes {message}"):
+            function(path)
+    with pytest.raises(FileNotFoundError):
+        read_codes(tmp_path / "absent.codes")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_later_version_decodes_these(method):
+    model = CodeModel.from_pretrained(FILES / "tiny-codec")
+    expected = safetensors.numpy.load_file(FILES / "codes.safetensors")
+    path = FILES / f"{method}.codes"
+    codes, header = read_codes(path, model)
+    assert_same_codes((expected["top"], expected["bottom"]), codes)
+    # The model lies beside them.
+    assert_same_codes(codes, read_codes(path)[0])
+    assert header.image_size == (90, 70) and header.method == method
+    weights = safetensors.numpy.load_file(
+        FILES / "tiny-codec" / "model.safetensors"
     )
-    with pytest.raises(ValueError, match="damaged file of codes"):
-        keras_vqvae2.load_codes(path)
+    config = json.loads((FILES / "tiny-codec" / "config.json").read_text())
+    decoded, _ = decode(
+        path.read_bytes(),
+        weights,
+        model.context.arrays,
+        config["context"],
+    )
+    assert_same_codes(codes, [level.astype("int32") for level in decoded])
+    # The encoder may change, but so far it has not.
+    assert write_codes(codes, (90, 70), model, method) == path.read_bytes()
+
+
+def test_files_of_the_versions_before():
+    expected = safetensors.numpy.load_file(FILES / "codes.safetensors")
+    codes, header = read_codes(FILES / "before.codes")
+    assert_same_codes((expected["top"], expected["bottom"]), codes)
+    assert header.image_size == (90, 70) and header.strides == (4, 2)
+    assert header.model == "tiny-codec" and header.num_embeddings == 16
+    with pytest.raises(ValueError, match="choose the `model`"):
+        read_codes(FILES / "before.codes", make_code_model((2, 4)))
+
+
+def test_damaged_files_of_the_versions_before(tmp_path):
+    data = (FILES / "before.codes").read_bytes()
+    for end in range(0, len(data), 7):
+        with pytest.raises(ValueError, match="code file"):
+            read_codes(data[:end])
+
+
+def test_keras_is_not_imported(tmp_path):
+    shutil.copy(FILES / "context.codes", tmp_path)
+    shutil.copytree(FILES / "tiny-codec", tmp_path / "tiny-codec")
+    code = (
+        "import sys; from keras_vqvae2 import codec; "
+        "codes, header = codec.read_codes(sys.argv[1]); "
+        "assert codes[0].shape == (12, 9), codes[0].shape; "
+        "wrong = {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules); "
+        "assert not wrong, wrong"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "context.codes")],
+        check=True,
+        cwd=pathlib.Path(__file__).parents[2],
+    )
+
+
+def test_other_processes():
+    model = make_code_model()
+    many = [random_codes(seed=seed) for seed in range(7)]
+    with CodePool(model, 2) as pool:
+        files = list(
+            pool.map(
+                write_of_model, ((codes, SIZE, "context") for codes in many)
+            )
+        )
+        read = list(pool.map(read_of_model, ((data,) for data in files)))
+    for codes, data, (decoded, _) in zip(many, files, read, strict=True):
+        assert data == write_codes(codes, SIZE, model, "context")
+        assert_same_codes(codes, decoded)
+
+
+def test_digest_is_of_the_values():
+    arrays = {"b": np.arange(6.0).reshape(2, 3), "a": np.float32(1)}
+    digest = arrays_digest(arrays)
+    assert digest == arrays_digest(dict(reversed(arrays.items())))
+    assert digest == arrays_digest(
+        {**arrays, "b": np.asfortranarray(arrays["b"])}
+    )
+    assert digest != arrays_digest({**arrays, "b": arrays["b"].reshape(3, 2)})
+    assert digest != arrays_digest({**arrays, "a": np.float64(1)})
+    assert digest != arrays_digest({**arrays, "a": np.float32(2)})

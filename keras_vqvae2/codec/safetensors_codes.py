@@ -1,0 +1,98 @@
+"""Code files of the versions before `docs/format.md`: safetensors files."""
+
+import json
+import struct
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from keras_vqvae2.codec.header import CodeHeader
+from keras_vqvae2.codec.header import code_shapes
+
+_FORMAT = "keras-vqvae2 codes 1"
+
+
+def is_code_file(data):
+    """Whether bytes begin as a safetensors file does."""
+    return len(data) > 8 and data[8:9] == b"{"
+
+
+def read_codes(data, name):
+    """The codes of an older code file.
+
+    Args:
+        data: Bytes of the file.
+        name: Name of the file, for errors.
+
+    Returns:
+        Tuple `(codes, header)` as from `codec.read_codes`. The header has
+        neither a fingerprint nor checksums: these files have none.
+
+    Raises:
+        ValueError: If the file is damaged or of another kind.
+    """
+    try:
+        arrays = safetensors.numpy.load(data)
+        (length,) = struct.unpack("<Q", data[:8])
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(metadata.get("header", "null"))
+    except (safetensors.SafetensorError, ValueError, AttributeError) as error:
+        raise ValueError(f"{name} is not a whole code file: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise ValueError(f"{name} is not a code file.")
+    try:
+        return _unpack(arrays, header)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} is a damaged code file: {error}") from error
+
+
+def _unpack(arrays, header):
+    num_embeddings = header["num_embeddings"]
+    image_size = tuple(map(_integer, header["image_size"]))
+    shapes = tuple(
+        tuple(map(_integer, (height, width)))
+        for height, width in header["shapes"]
+    )
+    code_header = CodeHeader(
+        method="raw",
+        model=str(header["model"]),
+        fingerprint=b"",
+        image_size=image_size,
+        strides=_strides(image_size, shapes),
+        num_embeddings=_integer(num_embeddings),
+        checksums=(),
+    )
+    bits = max(1, (num_embeddings - 1).bit_length())
+    codes = []
+    for i, (height, width) in enumerate(shapes):
+        packed = arrays[f"level_{i}"]
+        count = height * width
+        if packed.dtype != np.uint8 or packed.shape != (-(-count * bits // 8),):
+            raise ValueError(f"map {i} is {packed.dtype} {packed.shape}")
+        planes = np.unpackbits(packed, count=count * bits).reshape(-1, bits)
+        level = planes.astype("int32") @ (1 << np.arange(bits, dtype="int32"))
+        if level.max() >= num_embeddings:
+            raise ValueError(f"map {i} has a code {level.max()}")
+        codes.append(level.reshape(height, width))
+    return tuple(codes), code_header
+
+
+def _strides(image_size, shapes):
+    """Strides, finest first, that give maps of these shapes."""
+    finer = shapes[::-1]
+    ratios = tuple(
+        fine[0] // coarse[0]
+        for fine, coarse in zip(finer[:-1], finer[1:], strict=True)
+    )
+    for stride in (2, 4, 8, 16, 32, 64):
+        strides = (stride, *ratios)
+        if code_shapes(image_size, strides) == shapes:
+            return strides
+    raise ValueError(f"maps of {shapes} don't fit an image of {image_size}")
+
+
+def _integer(value):
+    if type(value) is not int or not 0 < value <= 2**16:
+        raise ValueError(f"there is a size {value!r}")
+    return value

@@ -1,0 +1,204 @@
+"""`compress` and `decompress` of a model: images to code files and back."""
+
+import math
+import numbers
+
+import numpy as np
+from keras import ops
+
+from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.codec import CodeModel
+from keras_vqvae2.codec import CodePool
+from keras_vqvae2.codec.code_file import read_of_model
+from keras_vqvae2.codec.code_file import write_of_model
+from keras_vqvae2.codec.rate_distortion import cheapest_codes
+from keras_vqvae2.images import batches_of
+from keras_vqvae2.images import pad_to_multiple
+from keras_vqvae2.models._inputs import check_image_shape
+from keras_vqvae2.models._inputs import check_pixel_values
+from keras_vqvae2.weights import to_numpy
+from keras_vqvae2.weights import weight_names
+
+
+class CompressMixin:
+    """Code files of a model.
+
+    A class with it has the attributes `vqvae`, `name` and `_context`, a dict
+    `_vectors`, and the methods `_encode_batches` and `decode`.
+    """
+
+    @property
+    def context(self):
+        """The `codec.ContextModel` of code files, or None."""
+        if callable(self._context):
+            self._context = self._context()
+        return self._context
+
+    def code_model(self):
+        """The `codec.CodeModel` of the weights as they are now."""
+        weights = dict(
+            zip(
+                weight_names(self.vqvae),
+                map(to_numpy, self.vqvae.weights),
+                strict=True,
+            )
+        )
+        return CodeModel(
+            self.name or "model",
+            self.vqvae.strides,
+            self.vqvae.num_embeddings,
+            weights,
+            self.context,
+        )
+
+    def compress(
+        self,
+        images,
+        method=None,
+        rate_weight=0.0,
+        batch_size=8,
+        num_workers=1,
+    ):
+        """Code files of images of any size.
+
+        Lossy: `decompress` gives the pixels that `reconstruct` gives.
+
+        Args:
+            images: uint8 or float array `(batch, height, width, channels)`,
+                pixel values 0..255, or an iterable of images `(height, width,
+                channels)` of different sizes.
+            method: As for `codec.write_codes`; None takes the smallest.
+            rate_weight: As for `encode`.
+            batch_size: Neighbouring images of one size at a time.
+            num_workers: Processes that write the files, as for
+                `codec.CodePool`.
+
+        Returns:
+            List of bytes, a code file for each image.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit, or the
+                model has nothing for this method or a `rate_weight`.
+
+        Example:
+
+        ```python
+        model = keras_vqvae2.from_pretrained("vqvae2-imagenet256")
+        (data,) = model.compress(photos[:1])
+        (image,) = model.decompress([data])
+        assert image.shape == photos[0].shape and len(data) < photos[0].size
+        ```
+        """
+        return list(
+            self.iterate_compress(
+                images, method, rate_weight, batch_size, num_workers
+            )
+        )
+
+    def iterate_compress(
+        self,
+        images,
+        method=None,
+        rate_weight=0.0,
+        batch_size=8,
+        num_workers=1,
+    ):
+        """As `compress`, one file after another: `images` may be endless."""
+        check_rate_weight(rate_weight)
+        code_model = self.code_model()
+
+        def arguments(pool):
+            for batch in _same_size(images, batch_size):
+                check_image_shape(batch.shape, self.vqvae.num_channels)
+                check_pixel_values(batch)
+                padded = pad_to_multiple(batch, self.vqvae.total_stride)
+                if rate_weight:
+                    codes = self._encode_cheaply(padded, rate_weight, pool)
+                else:
+                    codes = self._encode_batches(padded, batch_size)
+                for maps in zip(*codes, strict=True):
+                    yield maps, batch.shape[1:3], method
+
+        with CodePool(code_model, num_workers) as pool:
+            yield from pool.map(write_of_model, arguments(pool))
+
+    def _encode_cheaply(self, images, rate_weight, pool):
+        """Codes of a batch for `rate_weight`."""
+        images = ops.convert_to_tensor(images)
+        codes = ()
+        for level, quantizer in enumerate(self.vqvae.quantizers):
+            if level not in self._vectors:
+                self._vectors[level] = compile_function(
+                    self.vqvae,
+                    lambda images, *codes: self.vqvae.vectors(images, codes),
+                )
+            vectors = self._vectors[level](images, *codes)
+            codebook = ops.convert_to_numpy(
+                quantizer.lookup(ops.arange(quantizer.num_embeddings))
+            )
+            arguments = (
+                (image_vectors, codebook, coarser, rate_weight)
+                for image_vectors, *coarser in zip(
+                    ops.convert_to_numpy(vectors), *codes, strict=True
+                )
+            )
+            cheapest = list(pool.map(cheapest_codes, arguments))
+            codes = (*codes, np.stack(cheapest))
+        return codes
+
+    def decompress(self, files, levels=None, num_workers=1):
+        """Images of code files.
+
+        Args:
+            files: Iterable of bytes or paths of code files.
+            levels: As for `decode`.
+            num_workers: Processes that read the codes, as for
+                `codec.CodePool`.
+
+        Returns:
+            List of uint8 arrays `(height, width, channels)`.
+
+        Raises:
+            ValueError: If a file is damaged, or was made by another model.
+        """
+        return list(self.iterate_decompress(files, levels, num_workers))
+
+    def iterate_decompress(self, files, levels=None, num_workers=1):
+        """As `decompress`, one image after another."""
+        with CodePool(self.code_model(), num_workers) as pool:
+            for codes, header in pool.map(
+                read_of_model, ((file,) for file in files)
+            ):
+                image = self.decode([level[None] for level in codes], levels)
+                height, width = header.image_size
+                yield image[0, :height, :width]
+
+
+def check_rate_weight(rate_weight):
+    """Raises ValueError unless it is a number of at least 0."""
+    if not isinstance(rate_weight, numbers.Real) or not (
+        0 <= rate_weight < math.inf
+    ):
+        raise ValueError(
+            "`rate_weight` must be a number of at least 0. Received: "
+            f"{rate_weight!r}"
+        )
+
+
+def _same_size(images, batch_size):
+    """Batches of neighbouring images of one size."""
+    if hasattr(images, "ndim"):
+        yield from batches_of(ops.convert_to_numpy(images), batch_size)
+        return
+    check_integer("batch_size", batch_size)
+    batch = []
+    for image in map(np.asarray, images):
+        if batch and (
+            image.shape != batch[0].shape or len(batch) == batch_size
+        ):
+            yield np.stack(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield np.stack(batch)

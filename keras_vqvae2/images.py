@@ -1,0 +1,49 @@
+"""NumPy functions of image arrays."""
+
+import numpy as np
+
+from keras_vqvae2.arguments import check_integer
+
+
+def pad_to_multiple(images, multiple):
+    """Pads `(batch, height, width, channels)` at the lower and right edge.
+
+    The padding mirrors the image, as often as it takes for a tiny one.
+    """
+    height, width = images.shape[1:3]
+    pads = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
+    return np.pad(images, pads, mode="symmetric")
+
+
+def psnr(images, reconstructions):
+    """Peak signal-to-noise ratio of each image, in dB.
+
+    Args:
+        images: Array `(batch, height, width, channels)`, pixels 0..255.
+        reconstructions: Array of the same shape.
+
+    Returns:
+        float64 array `(batch,)`; infinite for an exact copy.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    images = np.asarray(images, "float64")
+    reconstructions = np.asarray(reconstructions, "float64")
+    if images.shape != reconstructions.shape:
+        raise ValueError(
+            "Images and reconstructions must have the same shape. Received "
+            f"{images.shape} and {reconstructions.shape}."
+        )
+    mse = np.mean((images - reconstructions) ** 2, axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / mse)
+
+
+def batches_of(array, batch_size):
+    """Parts of an array, of `batch_size` rows; the last may be shorter."""
+    check_integer("batch_size", batch_size)
+    return [
+        array[start : start + batch_size]
+        for start in range(0, len(array), batch_size)
+    ]
