@@ -21,8 +21,10 @@ from keras_vqvae2.codec.range_coder import RangeEncoder
 from keras_vqvae2.codec.range_coder import frequencies
 from keras_vqvae2.levels import level_names
 
-# Logits are snapped to multiples of 1 / GRID.
+# Logits are snapped to a grid of 1 / GRID, whose boundaries lie where no sum of
+# a few rounded weights does.
 GRID = 256
+OFFSET = 0.3
 # A logit nearer than this to a boundary of the grid is not trusted to any
 # machine's rounding: the encoder says on which side it counts. Far above the
 # error of float64, which is about 1e-13 here.
@@ -180,7 +182,7 @@ class ContextLevel:
             near = flat[places[:, None] + steps]
             for table, codes in zip(self._tables, near.T, strict=True):
                 x += table[codes]
-            scaled = self._output_logits(x) * GRID
+            scaled = self._output_logits(x) * GRID + OFFSET
             counts = _counts(snap(scaled, rows, columns))
             flat[places] = choose(rows, columns, counts)
         return padded[radius : radius + height, radius : radius + width].copy()

@@ -242,11 +242,12 @@ def context_level(message, shape, coarser, arrays, sizes, sides, first):
         logits = h @ arrays["output/kernel"] + arrays["output/bias"]
         grid = []
         for k, logit in enumerate(logits):
+            v = 256 * logit + 0.3
             index = (first + y * width + x) * num_codes + k
             if index in sides:
-                grid.append(round(256 * logit) - 1 + sides[index])
+                grid.append(round(v) - 1 + sides[index])
             else:
-                grid.append(math.floor(256 * logit))
+                grid.append(math.floor(v))
         weights = [round(2**24 * math.exp((g - max(grid)) / 256)) for g in grid]
         codes[y, x] = message.symbol(frequencies(weights))
     return codes

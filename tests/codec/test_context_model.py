@@ -9,6 +9,7 @@ from code_models import random_codes
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_model import GRID
 from keras_vqvae2.codec.context_model import MARGIN
+from keras_vqvae2.codec.context_model import OFFSET
 from keras_vqvae2.codec.context_model import ContextLevel
 from keras_vqvae2.codec.context_model import ContextWindow
 from keras_vqvae2.codec.context_model import _exponentials
@@ -83,7 +84,7 @@ def test_equals_the_network_that_was_trained(level):
     times_seen = np.zeros(codes.shape)
 
     def snap(scaled, rows, columns):
-        received[rows, columns] = scaled / GRID
+        received[rows, columns] = (scaled - OFFSET) / GRID
         times_seen[rows, columns] += 1
         return np.floor(scaled)
 
@@ -133,7 +134,8 @@ def _near_boundaries(codes, size):
     )
     for level in context._levels:
         kernel, bias = level._output
-        level._output = kernel, bias + rng.uniform(-size, size, bias.shape)
+        bias = bias - OFFSET / GRID + rng.uniform(-size, size, bias.shape)
+        level._output = kernel, bias
     return context
 
 

@@ -30,13 +30,13 @@ def main():
     for quantizer, values in zip(vqvae.quantizers, counts, strict=True):
         quantizer.counts.assign(values)
     model = keras_vqvae2.VQVAE2(vqvae, "tiny-codec", context=make_context())
-    model.save_pretrained(FOLDER / "tiny-codec", card="")
+    model.save_pretrained(FOLDER / "tiny-codec", card="", overwrite=True)
     rng = np.random.default_rng(1)
     codes = {
         name: np.sort(rng.integers(0, 16, shape), axis=1).astype("int32")
         for name, shape in (("top", (12, 9)), ("bottom", (24, 18)))
     }
-    safetensors.numpy.save_file(codes, FOLDER / "codes.safetensors")
+    (FOLDER / "codes.safetensors").write_bytes(safetensors.numpy.save(codes))
     code_model = model.code_model()
     for method in ("raw", "histogram", "context"):
         data = write_codes(tuple(codes.values()), (90, 70), code_model, method)
