@@ -1,33 +1,35 @@
-"""Rate-distortion picture: models beside JPEG and WebP on the same images.
+"""Code files beside JPEG, WebP and AVIF: bytes against quality.
 
     python benchmarks/rate_distortion.py --model vqvae2-imagenet256 \
-        --data PHOTOS --size 256 --model vqvae2-cifar10 --data cifar10/test \
-        --size 32 --output rate_distortion.png [--json rate_distortion.json]
+        --data PHOTOS --size 256 --output rate_distortion.png \
+        [--json rate_distortion.json]
 
-One panel for each `--model`. PSNR of uint8 reconstructions against bits per
-pixel, means over images. A model's points: codes as they are, and at the
-length that its priors give them, or the entropy of their histogram where
-there are none. A codec's line: its qualities from 1 to 95. Its point at equal
-bits: for each image the best quality whose file is not larger than the raw
-codes. Files count whole; the dotted lines leave out as many bytes as the file
-of a grey image of the same size and quality has, since for small images a
-file is mostly headers. Photographs that are JPEG files themselves come
-out almost exact at the quality that they were saved with: JPEG's line has a
-peak there.
+One panel for each `--model`; without `--size`, images in their own size. PSNR
+of uint8 reconstructions against bits per pixel of whole files, headers
+included, means over images. A model's points: raw codes, histogram, context
+model, and the context model at each of `--rate-weights`; for a model with
+priors, the length that they give the codes. A codec's line: its qualities from
+1 to 95. The table compares at equal bytes by two rules. "Curve": the codec's
+mean line, read at the mean bits of the model. "Photo by photo": the best
+quality of the codec whose file is not larger than the model's, for each image
+by itself. Photographs that are JPEG files themselves come out
+almost exact at the quality that they were saved with: JPEG's line has a peak
+there.
 """
 
 import argparse
 import io
 import json
+import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_vqvae2
-from keras_vqvae2.data import image_folder_dataset
+from keras_vqvae2.data import class_names
 from keras_vqvae2.data import list_images
-from keras_vqvae2.evaluation import ReconstructionMetrics
+from keras_vqvae2.data import load_image
 from keras_vqvae2.evaluation import negative_log_likelihood
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.images import psnr
@@ -35,6 +37,7 @@ from keras_vqvae2.images import psnr
 CODECS = {
     "JPEG": {"optimize": True, "progressive": True},
     "WEBP": {"method": 6},
+    "AVIF": {},  # Pillow's speed, 6
 }
 # What the copy of an image counts that is exact to the last bit.
 HIGHEST_PSNR = 60
@@ -42,7 +45,10 @@ QUALITIES = (1, 3, 5, 8, 12, 18, 25, 35, 45, 55, 65, 75, 85, 90, 95)
 
 
 def mean_psnr(images, decoded):
-    scores = psnr(np.stack(images), np.stack(decoded))
+    scores = [
+        psnr(image[None], other[None])[0]
+        for image, other in zip(images, decoded, strict=True)
+    ]
     return float(np.minimum(scores, HIGHEST_PSNR).mean())
 
 
@@ -71,132 +77,196 @@ def best_within(image, codec, max_bytes):
 
 
 def codec_line(images, codec):
-    """Mean bits per pixel, with and without headers, and PSNR by quality."""
-    pixels = images.shape[1] * images.shape[2]
-    grey = np.full(images.shape[1:], 128, "uint8")
+    """Mean bits per pixel and PSNR by quality."""
     line = []
     for quality in QUALITIES:
         files = [encode(image, codec, quality) for image in images]
-        header = len(encode(grey, codec, quality).getvalue())
         decoded = [decode(file) for file in files]
-        size = np.mean([len(file.getvalue()) for file in files])
         line.append(
             {
                 "quality": quality,
-                "bits_per_pixel": 8 * size / pixels,
-                "bits_per_pixel_without_header": 8 * (size - header) / pixels,
+                "bits_per_pixel": mean_bits(images, files),
                 "psnr": mean_psnr(images, decoded),
             }
         )
     return line
 
 
-def measure(name, data, size, number):
-    """Metrics of a model and of codecs on at most `number` images."""
-    model = keras_vqvae2.from_pretrained(name)
-    stride = -(-len(list_images(data)) // number)
-    priors = set(model.priors) == set(model.vqvae.level_names)
-    batches = image_folder_dataset(
-        data,
-        size,
-        8 * stride,
-        training=False,
-        labels=priors,
-        shard=(0, stride),
+def mean_bits(images, files):
+    """Mean over images of the bits per pixel of files."""
+    return float(
+        np.mean(
+            [
+                8
+                * len(getattr(file, "getvalue", lambda f=file: f)())
+                / (image.shape[0] * image.shape[1])
+                for image, file in zip(images, files, strict=True)
+            ]
+        )
     )
-    reconstruction = ReconstructionMetrics(model)
-    images, labels, codes = [], [], []
-    for batch in batches:
-        batch, label = batch if priors else (batch, None)
-        images.append(batch.numpy())
-        labels.append(label)
-        codes.append(reconstruction.update(images[-1])[0])
-    images = np.concatenate(images)
-    metrics = reconstruction.result()
-    quality = metrics[f"levels={model.vqvae.num_levels}"]["psnr_mean"]
-    points = [{"name": "raw codes", "bits": metrics["bits_per_pixel"]}]
-    if priors:
-        nll = negative_log_likelihood(
-            model,
-            tuple(map(np.concatenate, zip(*codes, strict=True))),
-            np.concatenate(labels),
-        )
-        points.append(
-            {
-                "name": "codes at the priors' length",
-                "bits": nll["bits_per_pixel"],
-            }
-        )
-    else:
-        points.append(
-            {
-                "name": "codes at their entropy",
-                "bits": metrics["bits_per_pixel_entropy"],
-            }
-        )
-    equal = {}
-    for codec in CODECS:
-        max_bytes = int(metrics["bits_per_pixel"] * size**2 / 8)
-        pairs = [
-            (image, decoded)
-            for image in images
-            if (decoded := best_within(image, codec, max_bytes)) is not None
-        ]
-        equal[codec] = {"images_that_fit": len(pairs)}
-        if pairs:
-            equal[codec]["psnr"] = mean_psnr(*zip(*pairs, strict=True))
+
+
+def load(data, size, number):
+    """Images of a folder, center-cropped, and labels of its subfolders."""
+    paths = list_images(data)
+    paths = paths[:: -(-len(paths) // number)]
+    images = []
+    for path in paths:
+        image = load_image(path)
+        if size:
+            top, left = ((side - size) // 2 for side in image.shape[:2])
+            image = image[top : top + size, left : left + size]
+        images.append(image)
+    names = class_names(data)
+    labels = (
+        [names.index(pathlib.Path(path).parent.name) for path in paths]
+        if names
+        else None
+    )
+    return images, labels
+
+
+def model_point(model, images, name, **options):
+    files = list(model.iterate_compress(images, num_workers=None, **options))
+    decoded = list(model.iterate_decompress(files, num_workers=None))
+    sizes = list(map(len, files))
     return {
-        "model": name,
-        "images": len(images),
-        "size": size,
-        "psnr": quality,
-        "points": points,
-        "at_equal_bits": equal,
-        "lines": {codec: codec_line(images, codec) for codec in CODECS},
+        "name": name,
+        "bits_per_pixel": mean_bits(images, files),
+        "psnr": mean_psnr(images, decoded),
+        "photo_by_photo": {
+            codec: photo_by_photo(images, decoded, sizes, codec)
+            for codec in CODECS
+        },
     }
 
 
+def photo_by_photo(images, decoded, sizes, codec):
+    """The codec's mean PSNR in no more bytes, where its files fit at all."""
+    pairs = [
+        (image, best, ours)
+        for image, ours, size in zip(images, decoded, sizes, strict=True)
+        if (best := best_within(image, codec, size)) is not None
+    ]
+    if not pairs:
+        return {"fit": 0}
+    theirs = [(image, best) for image, best, _ in pairs]
+    ours = [(image, decoded) for image, _, decoded in pairs]
+    return {
+        "fit": len(pairs),
+        "psnr": mean_psnr(*zip(*theirs, strict=True)),
+        "psnr_of_model": mean_psnr(*zip(*ours, strict=True)),
+    }
+
+
+def at_bits(line, bits):
+    """PSNR of a codec's line at some bits per pixel; NaN beyond its ends."""
+    xs = np.log([row["bits_per_pixel"] for row in line])
+    ys = [row["psnr"] for row in line]
+    return float(np.interp(np.log(bits), xs, ys, left=np.nan, right=np.nan))
+
+
+def measure(name, data, size, number, rate_weights):
+    """Metrics of a model and of codecs on at most `number` images."""
+    model = keras_vqvae2.from_pretrained(name)
+    images, labels = load(data, size, number)
+    points = [
+        model_point(model, images, method, method=method)
+        for method in model.code_model().methods
+    ]
+    points += [
+        model_point(
+            model, images, f"rate weight {weight:g}", rate_weight=weight
+        )
+        for weight in rate_weights
+    ]
+    result = {
+        "model": name,
+        "images": len(images),
+        "size": size or "own",
+        "points": points,
+        "lines": {codec: codec_line(images, codec) for codec in CODECS},
+    }
+    if size and set(model.priors) == set(model.vqvae.level_names):
+        codes = model.encode(np.stack(images))
+        nll = negative_log_likelihood(model, codes, np.array(labels))
+        result["prior_bits_per_pixel"] = nll["bits_per_pixel"]
+    for point in points:
+        point["curve"] = {
+            codec: at_bits(line, point["bits_per_pixel"])
+            for codec, line in result["lines"].items()
+        }
+    return result
+
+
+def table(result):
+    """Markdown: the model beside each codec at equal bytes."""
+    lines = [
+        "| code files | bits per pixel | PSNR | "
+        + " | ".join(f"{c}: curve | {c}: photo by photo" for c in CODECS)
+        + " |",
+        "|---" * (3 + 2 * len(CODECS)) + "|",
+    ]
+    for point in result["points"]:
+        cells = []
+        for codec in CODECS:
+            cells.append(f"{point['curve'][codec]:.2f}")
+            photo = point["photo_by_photo"][codec]
+            cell = f"{photo['psnr']:.2f}" if photo["fit"] else "none fits"
+            if 0 < photo["fit"] < result["images"]:
+                cell += (
+                    f" ({photo['fit']} fit, ours {photo['psnr_of_model']:.2f})"
+                )
+            cells.append(cell)
+        lines.append(
+            f"| {point['name']} | {point['bits_per_pixel']:.3f} | "
+            f"{point['psnr']:.2f} | " + " | ".join(cells) + " |"
+        )
+    return "\n".join(lines)
+
+
 def draw(panel, metrics):
-    colours = {"JPEG": "tab:orange", "WEBP": "tab:green"}
     for codec, line in metrics["lines"].items():
-        score = [row["psnr"] for row in line]
-        for key, style, label in (
-            ("bits_per_pixel", "-", codec),
-            ("bits_per_pixel_without_header", ":", f"{codec} without header"),
-        ):
-            bits = [row[key] for row in line]
-            panel.plot(bits, score, style, color=colours[codec], label=label)
-        equal = metrics["at_equal_bits"][codec]
-        if "psnr" in equal:
-            count = equal["images_that_fit"]
-            panel.plot(
-                metrics["points"][0]["bits"],
-                equal["psnr"],
-                "s",
-                color=colours[codec],
-                markersize=12,
-                markerfacecolor="none",
-                label=f"{codec} at equal bits, image by image"
-                + f" ({count} fit)" * (count < metrics["images"]),
-            )
-    for point, marker in zip(metrics["points"], "oD", strict=True):
         panel.plot(
-            point["bits"],
-            metrics["psnr"],
+            [row["bits_per_pixel"] for row in line],
+            [row["psnr"] for row in line],
+            label=codec,
+        )
+    curve = [p for p in metrics["points"] if p["name"].startswith("rate")]
+    for point, marker in zip(metrics["points"], "osD", strict=False):
+        if point in curve:
+            break
+        panel.plot(
+            point["bits_per_pixel"],
+            point["psnr"],
             marker,
-            color="tab:blue",
-            markersize=9,
+            color="black",
             label=f"{metrics['model']}: {point['name']}",
         )
-    least = metrics["points"][-1]["bits"]
+    if curve:
+        panel.plot(
+            [point["bits_per_pixel"] for point in curve],
+            [point["psnr"] for point in curve],
+            ".-",
+            color="black",
+            label=f"{metrics['model']}: rate weight",
+        )
+    if "prior_bits_per_pixel" in metrics:
+        panel.plot(
+            metrics["prior_bits_per_pixel"],
+            metrics["points"][0]["psnr"],
+            "x",
+            color="black",
+            label="codes at the priors' length",
+        )
+    bits = [point["bits_per_pixel"] for point in metrics["points"]]
+    quality = [point["psnr"] for point in metrics["points"]]
     panel.set_xscale("log", base=2)
-    panel.set_xlim(least / 4, least * 8)
+    panel.set_xlim(min(bits) / 2, max(bits) * 2)
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.set_ylim(metrics["psnr"] - 10, metrics["psnr"] + 12)
-    panel.set_title(
-        f"{metrics['images']} images, {metrics['size']}x{metrics['size']}"
-    )
-    panel.set_xlabel("bits per pixel")
+    panel.set_ylim(min(quality) - 4, max(quality) + 4)
+    panel.set_title(f"{metrics['images']} images, size {metrics['size']}")
+    panel.set_xlabel("bits per pixel, whole files")
     panel.set_ylabel("PSNR, dB")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=7, loc="upper left")
@@ -206,16 +276,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--size", action="append", type=int, required=True)
+    parser.add_argument("--size", action="append", type=int)
+    parser.add_argument("--rate-weights", type=float, nargs="*", default=())
     parser.add_argument("--num-images", type=int, default=200)
     parser.add_argument("--output", required=True, help="file for the picture")
     parser.add_argument("--json", help="file for the metrics")
     args = parser.parse_args()
+    args.size = args.size or [None] * len(args.model)
     if not len(args.model) == len(args.data) == len(args.size):
         parser.error("give --data and --size for each --model")
 
     results = [
-        measure(*row, args.num_images)
+        measure(*row, args.num_images, args.rate_weights)
         for row in zip(args.model, args.data, args.size, strict=True)
     ]
     if args.json:
@@ -225,8 +297,13 @@ def main():
     panels = figure.subplots(1, len(results), squeeze=False)[0]
     for panel, result in zip(panels, results, strict=True):
         draw(panel, result)
-        summary = {k: v for k, v in result.items() if k != "lines"}
-        print(json.dumps(summary, indent=2))
+        print(
+            f"\n{result['model']}, {result['images']} images, {result['size']}"
+        )
+        if "prior_bits_per_pixel" in result:
+            ideal = result["prior_bits_per_pixel"]
+            print(f"at the priors' length: {ideal:.3f} bits per pixel")
+        print(table(result))
     with atomic_path(args.output) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -4,8 +4,8 @@ import pytest
 from tiny_models import make_vqvae
 
 import keras_vqvae2
-from keras_vqvae2.vqvae2 import pad_to_multiple
-from keras_vqvae2.vqvae2 import psnr
+from keras_vqvae2.images import pad_to_multiple
+from keras_vqvae2.images import psnr
 
 
 def images(batch, height, width, seed=0):

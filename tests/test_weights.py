@@ -13,7 +13,7 @@ from keras_vqvae2.cli.paths import sample_photograph
 from keras_vqvae2.data import load_image
 from keras_vqvae2.evaluation import load_classifier
 from keras_vqvae2.hub.presets import PRESETS
-from keras_vqvae2.vqvae2 import psnr
+from keras_vqvae2.images import psnr
 
 NAME = "vqvae2-imagenet256"
 CIFAR10 = "vqvae2-cifar10"

@@ -205,6 +205,8 @@ def _reconstruction(metrics, sets):
     )
     if "nll" in sets["test"]:
         bits += f", {sets['test']['nll']['bits_per_pixel']:.3f} (priors)"
+    if "bits_per_pixel_files" in test:
+        bits += f", {test['bits_per_pixel_files']:.3f} (whole code files)"
     if "fid_of_reconstructions" in sets["test"]:
         bits += (
             ". Frechet distance of the reconstructions from the test images: "

@@ -1,11 +1,14 @@
 import numpy as np
 
 from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.codec import write_codes
 from keras_vqvae2.images import psnr
 
 tf = LazyModule("tensorflow")
 
 _SSIM_SIZE = 11
+# Writing a file takes longer than all else that is measured of an image.
+_MAX_FILES = 256
 
 
 def code_usage(codes, num_embeddings):
@@ -96,6 +99,7 @@ class ReconstructionMetrics:
         vqvae = model.vqvae
         self._scores = [[] for _ in range(vqvae.num_levels)]
         self._counts = np.zeros((vqvae.num_levels, vqvae.num_embeddings), int)
+        self._file_sizes = []
         self._size = None
 
     def update(self, images):
@@ -135,7 +139,16 @@ class ReconstructionMetrics:
             if min(size) >= _SSIM_SIZE:
                 row.append(ssim(images, decoded))
             scores.append(row)
+        self._write_files(codes)
         return codes, decoded
+
+    def _write_files(self, codes):
+        code_model = self.model.code_model()
+        for maps in zip(*codes, strict=True):
+            if len(self._file_sizes) == _MAX_FILES:
+                break
+            data = write_codes(maps, self._size, code_model)
+            self._file_sizes.append(len(data))
 
     def result(self):
         """Metrics of all images so far.
@@ -143,8 +156,9 @@ class ReconstructionMetrics:
         Returns:
             Dict of `images`; `size`; `bits_per_pixel`, raw codes, and
             `bits_per_pixel_entropy`, codes at the entropy of each level's
-            histogram; for each n, under `levels=n`, what the first n levels
-            hold (figure 3 of the paper): `mse` in units of images scaled to
+            histogram, and `bits_per_pixel_files`, whole code files, on average
+            over the first 256 images; for each n, under `levels=n`, what the
+            first n levels hold (figure 3 of the paper): `mse` in units of images scaled to
             [-1, 1], `psnr_mean`, `psnr_min`, `psnr_max` in dB over images,
             `ssim_mean` if the images are large enough; for each level, by its
             name, `code_usage`.
@@ -166,6 +180,9 @@ class ReconstructionMetrics:
             "size": list(size),
             "bits_per_pixel": self.model.bits_per_pixel(*size),
             "bits_per_pixel_entropy": float(bits / np.prod(size)),
+            "bits_per_pixel_files": float(
+                8 * np.mean(self._file_sizes) / np.prod(size)
+            ),
         }
         for level, rows in enumerate(self._scores):
             mse, scores, *similarity = map(

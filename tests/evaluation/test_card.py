@@ -27,6 +27,7 @@ METRICS = {
             "size": [64, 64],
             "bits_per_pixel": 0.703125,
             "bits_per_pixel_entropy": 0.5,
+            "bits_per_pixel_files": 0.375,
             "levels=1": {**LEVEL, "mse": 0.02, "psnr_mean": 23.0},
             "levels=2": LEVEL,
             "top": USAGE,
@@ -64,7 +65,10 @@ def test_section():
     )
     assert any(line.startswith("| test, top alone | 0.02000") for line in lines)
     assert "| bottom | 50.0% | 128 | 7.00 bits per code |" in lines
-    assert any("0.703 (raw codes), 0.500 (entropy" in line for line in lines)
+    assert (
+        "Bits per pixel: 0.703 (raw codes), 0.500 (entropy of the codes' "
+        "histograms), 0.375 (whole code files)."
+    ) in lines
     assert "(reconstructions.png)" in lines[-1]
 
 

@@ -84,6 +84,10 @@ def test_figures_by_hand_whatever_the_batches(model):
     assert result["top"] == usages[0] and result["bottom"] == usages[1]
     bits = 12 * usages[0]["entropy_bits"] + 48 * usages[1]["entropy_bits"]
     np.testing.assert_allclose(result["bits_per_pixel_entropy"], bits / 192)
+    sizes = [len(data) for data in model.compress(images)]
+    np.testing.assert_allclose(
+        result["bits_per_pixel_files"], 8 * np.mean(sizes) / 192
+    )
 
 
 def test_wrong_input(model):

@@ -12,7 +12,7 @@ from tiny_models import VQVAE_SIZES
 from tiny_models import make_vqvae
 
 import keras_vqvae2
-from keras_vqvae2.vqvae2 import psnr as psnr_of
+from keras_vqvae2.images import psnr as psnr_of
 from keras_vqvae2.weights import save_weights
 from keras_vqvae2.weights import weight_names
 
