@@ -158,10 +158,10 @@ class ReconstructionMetrics:
             `bits_per_pixel_entropy`, codes at the entropy of each level's
             histogram, and `bits_per_pixel_files`, whole code files, on average
             over the first 256 images; for each n, under `levels=n`, what the
-            first n levels hold (figure 3 of the paper): `mse` in units of images scaled to
-            [-1, 1], `psnr_mean`, `psnr_min`, `psnr_max` in dB over images,
-            `ssim_mean` if the images are large enough; for each level, by its
-            name, `code_usage`.
+            first n levels hold (figure 3 of the paper): `mse` in units of
+            images scaled to [-1, 1], `psnr_mean`, `psnr_min`, `psnr_max` in
+            dB over images, `ssim_mean` if the images are large enough; for
+            each level, by its name, `code_usage`.
 
         Raises:
             ValueError: If there were no images.

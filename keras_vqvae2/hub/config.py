@@ -241,7 +241,7 @@ class ContextConfig(_Arguments):
     )
 
     def max_parameters(self, vqvae):
-        """An upper bound of the numbers held while one is in use.
+        """An upper bound of the float64 numbers held while one is in use.
 
         Args:
             vqvae: `VQVAEConfig` of the model.

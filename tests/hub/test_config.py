@@ -3,6 +3,7 @@
 import inspect
 import json
 
+import numpy as np
 import pytest
 from saved_model import assert_same_weights
 from saved_model import edit_config
@@ -10,6 +11,9 @@ from saved_model import write_config
 from tiny_models import VQVAE_SIZES
 
 import keras_vqvae2
+from keras_vqvae2.codec import ContextModel
+from keras_vqvae2.codec.context_model import array_shapes
+from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.hub.config import PriorConfig
 from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.presets import PRESETS
@@ -51,6 +55,63 @@ def test_values_out_of_bounds_are_refused(copy, key, value):
     edit_config(copy, **{key: value})
     with pytest.raises(ValueError, match=f"`vqvae`: `{key}` must be"):
         keras_vqvae2.from_pretrained(copy)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ([], "`context` must be a JSON object"),
+        ({"depth": 3}, r"`context` .* unknown keys \['depth'\]"),
+        ({"num_neighbors": 0}, "`context`: `num_neighbors` must be an integer"),
+        ({"num_neighbors": 65}, "`num_neighbors` must be"),
+        ({"coarse_radius": -1}, "`coarse_radius` must be"),
+        ({"coarse_radius": True}, "`coarse_radius` must be"),
+        ({"embedding_dim": 2000}, "`embedding_dim` must be"),
+        ({"coarse_dim": 8.0}, "`coarse_dim` must be"),
+        ({"hidden_dims": []}, "`hidden_dims` must be a list of 1 to 8"),
+        ({"hidden_dims": [0]}, "`hidden_dims` must be a list of 1 to 8"),
+        (
+            {"num_neighbors": 64, "hidden_dims": [8192] * 8},
+            "`context` describes a model of up to .* parameters, more than",
+        ),
+    ],
+)
+def test_context_out_of_bounds(copy, context, message):
+    config = json.loads((copy / "config.json").read_text())
+    write_config(copy, {**config, "context": context})
+    with pytest.raises(ValueError, match=message):
+        keras_vqvae2.from_pretrained(copy)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_context_model_holds_more_than_the_bound(seed):
+    rng = np.random.default_rng(seed)
+    strides = tuple(2 ** rng.integers(1, 4, rng.integers(1, 4)))
+    vqvae = VQVAEConfig(
+        strides=tuple(map(int, strides)),
+        num_embeddings=int(rng.integers(1, 40)),
+    )
+    config = ContextConfig(
+        num_neighbors=int(rng.integers(1, 10)),
+        coarse_radius=int(rng.integers(0, 3)),
+        embedding_dim=int(rng.integers(1, 9)),
+        coarse_dim=int(rng.integers(1, 9)),
+        hidden_dims=tuple(map(int, rng.integers(1, 9, rng.integers(1, 4)))),
+    )
+    shapes = array_shapes(config, vqvae.strides, vqvae.num_embeddings)
+    arrays = {name: np.zeros(s, "float32") for name, s in shapes.items()}
+    context = ContextModel(config, vqvae.strides, vqvae.num_embeddings, arrays)
+    held = 0
+    for level in context._levels:
+        parts = list(vars(level).values())
+        while parts:
+            part = parts.pop()
+            if isinstance(part, (list, tuple)):
+                parts += part
+            elif isinstance(part, np.ndarray):
+                held += part.size
+    assert held > 0
+    assert held <= config.max_parameters(vqvae)
 
 
 def test_unknown_arguments_are_refused(copy):
