@@ -2,6 +2,7 @@ import collections
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 
 _model = None
 
@@ -68,6 +69,8 @@ def num_cores():
 def _set_model(model):
     global _model
     _model = model
+    # Ctrl-C is for the process that waits for the results.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _call(function, args):
