@@ -69,14 +69,12 @@ def blas_threads(number):
 
     from keras_vqvae2.codec import context_model
 
-    class Limits:
-        def limit(self, **_):
-            return threadpoolctl.threadpool_limits(number, "blas")
-
-    original = context_model._blas
-    context_model._blas = Limits
+    original = context_model.one_blas_thread
+    context_model.one_blas_thread = lambda: threadpoolctl.threadpool_limits(
+        number, "blas"
+    )
     yield
-    context_model._blas = original
+    context_model.one_blas_thread = original
 
 
 def read(args):

@@ -1,7 +1,8 @@
 """`compress` and `decompress` of a model: images to code files and back."""
 
-import math
 import numbers
+import os
+import reprlib
 
 import numpy as np
 from keras import ops
@@ -13,6 +14,7 @@ from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec.code_file import read_of_model
 from keras_vqvae2.codec.code_file import write_of_model
 from keras_vqvae2.codec.rate_distortion import cheapest_codes
+from keras_vqvae2.hub.config import is_name
 from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models._inputs import check_image_shape
@@ -45,7 +47,7 @@ class CompressMixin:
             )
         )
         return CodeModel(
-            self.name or "model",
+            self.name if is_name(self.name) else "model",
             self.vqvae.strides,
             self.vqvae.num_embeddings,
             weights,
@@ -167,6 +169,11 @@ class CompressMixin:
 
     def iterate_decompress(self, files, levels=None, num_workers=1):
         """As `decompress`, one image after another."""
+        if isinstance(files, (bytes, str, os.PathLike)):
+            raise TypeError(
+                "`files` must be several files, for example `[file]`. "
+                f"Received: {type(files).__name__}"
+            )
         with CodePool(self.code_model(), num_workers) as pool:
             for codes, header in pool.map(
                 read_of_model, ((file,) for file in files)
@@ -177,13 +184,13 @@ class CompressMixin:
 
 
 def check_rate_weight(rate_weight):
-    """Raises ValueError unless it is a number of at least 0."""
+    """Raises ValueError unless it is a number in 0..1e6."""
     if not isinstance(rate_weight, numbers.Real) or not (
-        0 <= rate_weight < math.inf
+        0 <= rate_weight <= 1e6
     ):
         raise ValueError(
-            "`rate_weight` must be a number of at least 0. Received: "
-            f"{rate_weight!r}"
+            "`rate_weight` must be a number in 0..1e6. Received: "
+            f"{reprlib.repr(rate_weight)}"
         )
 
 

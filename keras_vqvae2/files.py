@@ -61,7 +61,7 @@ def settled_folder(path):
 
 
 @contextlib.contextmanager
-def atomic_folder(path):
+def atomic_folder(path, is_dropped=lambda name: False):
     """A temporary folder that becomes `path` when the block ends without error.
 
     Files of the old folder that were not written again are kept. A process
@@ -70,6 +70,8 @@ def atomic_folder(path):
 
     Args:
         path: Path of the folder to write or replace.
+        is_dropped: Function that says of the name of a file of the old folder
+            whether it is left out of the new one.
 
     Yields:
         `pathlib.Path` of an empty folder to write to.
@@ -87,7 +89,7 @@ def atomic_folder(path):
         yield new
         if path.exists():
             for entry in path.iterdir():
-                if not (new / entry.name).exists():
+                if not ((new / entry.name).exists() or is_dropped(entry.name)):
                     _link(entry, new / entry.name)
             shutil.copymode(path, new)
             # There only if a process was killed before the last line below.

@@ -33,6 +33,12 @@ def add_arguments(parser):
 def run(args):
     paths = image_paths(args.images)
     outputs = output_paths(paths, args.output, ".codes")
+    for output in outputs:
+        if output.suffix != ".codes":
+            raise ValueError(
+                f"Code files end in .codes. `output` is {output}: name a "
+                ".codes file or a folder."
+            )
     model = from_pretrained(args.model)
     sizes = []
 

@@ -34,7 +34,8 @@ def describe_file(path):
     print(f"method: {header.method}")
     print(f"image: {width}x{height}")
     print(f"codes: {maps}, of {header.num_embeddings} embeddings")
-    print(f"bytes: {size}, {size / (raw_bits / 8):.1%} of raw codes")
+    share = f", {size / (raw_bits / 8):.1%} of raw codes" if raw_bits else ""
+    print(f"bytes: {size}{share}")
     print(f"bits per pixel: {8 * size / (height * width):.3f}")
 
 

@@ -4,6 +4,7 @@ Section 3.2 of VQ-VAE-2, arXiv 1906.00446: codes compressed under a learned
 prior. `docs/format.md` has the bytes.
 """
 
+import operator
 import os
 import pathlib
 import zlib
@@ -19,6 +20,7 @@ from keras_vqvae2.codec.header import code_shapes
 from keras_vqvae2.codec.range_coder import RangeDecoder
 from keras_vqvae2.codec.range_coder import RangeEncoder
 from keras_vqvae2.hub.config import CONFIG
+from keras_vqvae2.hub.config import read_config
 from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.hub.store import find_snapshot
 
@@ -89,11 +91,12 @@ def read_codes(source, model=None):
             another model.
     """
     data, name = _read(source)
-    header, payload = _parse(data, name)
-    if isinstance(payload, tuple):  # an older file, without fingerprint
+    if safetensors_codes.is_code_file(data):
+        codes, header = safetensors_codes.read_codes(data, name)
         if isinstance(model, CodeModel):
             _check_sizes(header, model, name)
-        return payload, header
+        return codes, header
+    header, payload = _parse(data, name)
     if header.method == "raw" and model is None:
         codes = _guarded(name, _unpack, payload, header)
     else:
@@ -134,7 +137,10 @@ def read_header(source):
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or of another kind.
     """
-    return _parse(*_read(source))[0]
+    data, name = _read(source)
+    if safetensors_codes.is_code_file(data):
+        return safetensors_codes.read_codes(data, name)[1]
+    return _parse(data, name)[0]
 
 
 def find_code_model(header, source=None, model=None):
@@ -163,33 +169,39 @@ def find_model_name(header, source=None):
     Raises:
         FileNotFoundError: If there is neither.
     """
+    name = "The code file"
     if isinstance(source, (str, os.PathLike)):
+        name = str(source)
         folder = pathlib.Path(source).resolve().parent
-        for candidate in (folder / pathlib.Path(header.model).name, folder):
-            if (candidate / CONFIG).is_file():
-                return candidate
-    if header.model in PRESETS or pathlib.Path(header.model, CONFIG).is_file():
+        if (folder / header.model / CONFIG).is_file():
+            return folder / header.model
+        config = folder / CONFIG
+        if config.is_file() and read_config(config).name == header.model:
+            return folder
+    if header.model in PRESETS:
         return header.model
     raise FileNotFoundError(
-        f"The codes were made by a model of the name {header.model!r}, which "
-        "is not a preset, and no folder of this name lies beside the file: "
-        "say where it is as `model`."
+        f"{name} was made by a model of the name {header.model!r}, which is "
+        "not a preset, and no folder of this name lies beside the file: say "
+        "where it is as `model`."
     )
 
 
 def _read(source):
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), "The code file"
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "A code file is given as its path or its bytes. Received: "
+            f"{type(source).__name__}"
+        )
     with open(source, "rb") as file:
         return file.read(), str(source)
 
 
 def _parse(data, name):
-    """`(header, payload)`; the payload of an older file is its codes."""
+    """`(header, payload)`."""
     if not header_module.is_code_file(data):
-        if safetensors_codes.is_code_file(data):
-            codes, header = safetensors_codes.read_codes(data, name)
-            return header, codes
         raise ValueError(f"{name} is not a code file.")
     return _guarded(name, header_module.parse, data)
 
@@ -205,6 +217,15 @@ def _guarded(name, function, *args):
 
 
 def _checked(codes, image_size, model):
+    try:
+        height, width = map(operator.index, image_size)
+    except (TypeError, ValueError):
+        height = 0
+    if height < 1 or width < 1:
+        raise ValueError(
+            "`image_size` must be two positive integers, `(height, width)`. "
+            f"Received: {image_size!r}"
+        )
     codes = tuple(np.asarray(level) for level in codes)
     shapes = code_shapes(image_size, model.strides)
     received = tuple(level.shape for level in codes)

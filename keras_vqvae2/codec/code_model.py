@@ -5,10 +5,9 @@ import hashlib
 import math
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from keras_vqvae2.codec.arrays_digest import arrays_digest
+from keras_vqvae2.codec.arrays import arrays_digest
+from keras_vqvae2.codec.arrays import parse_arrays
 from keras_vqvae2.codec.context_model import ContextModel
 from keras_vqvae2.codec.range_coder import TOTAL
 from keras_vqvae2.codec.range_coder import frequencies
@@ -30,7 +29,7 @@ class CodeModel:
         context: `ContextModel`, or None.
 
     Raises:
-        ValueError: If the context model is not for these codes.
+        ValueError: If weights or context model are not for these codes.
     """
 
     def __init__(self, name, strides, num_embeddings, weights, context=None):
@@ -43,6 +42,12 @@ class CodeModel:
             weights.get(f"quantizer_{level}/counts")
             for level in self.level_names
         ]
+        for counts in self._counts:
+            if counts is not None and counts.shape != (num_embeddings,):
+                raise ValueError(
+                    f"The counts of a codebook of {num_embeddings} codes must "
+                    f"have one number each. Received shape {counts.shape}."
+                )
         if context is not None and (
             context.strides != self.strides
             or context.num_embeddings != num_embeddings
@@ -72,11 +77,9 @@ class CodeModel:
         config = snapshot.config
         path = snapshot.path(WEIGHTS)
         try:
-            weights = safetensors.numpy.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                f"{path} is not a whole safetensors file: {error}"
-            ) from error
+            weights = parse_arrays(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path} has no weights: {error}") from error
         return cls(
             config.name,
             config.vqvae.strides,
@@ -147,7 +150,7 @@ def load_context(snapshot):
             config.context,
             config.vqvae.strides,
             config.vqvae.num_embeddings,
-            safetensors.numpy.load_file(path),
+            parse_arrays(path.read_bytes()),
         )
-    except (safetensors.SafetensorError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not a context model: {error}") from error

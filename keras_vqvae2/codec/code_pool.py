@@ -1,8 +1,14 @@
+"""Other processes for the codec."""
+
 import collections
 import concurrent.futures
+import concurrent.futures.process
+import contextlib
 import multiprocessing
 import os
 import signal
+
+from keras_vqvae2.arguments import check_integer
 
 _model = None
 
@@ -18,11 +24,16 @@ class CodePool:
         num_workers: Number of processes; 1 for none but this one, None for as
             many as there are cores. As always with processes, a script that
             starts some needs `if __name__ == "__main__":`.
+
+    Raises:
+        ValueError: If `num_workers` is not a positive integer or None.
     """
 
     def __init__(self, model, num_workers=1):
         self.model = model
-        self.num_workers = num_workers or num_cores()
+        if num_workers is None:
+            num_workers = num_cores()
+        self.num_workers = check_integer("num_workers", num_workers)
         self._executor = None
         if self.num_workers > 1:
             self._executor = concurrent.futures.ProcessPoolExecutor(
@@ -51,12 +62,20 @@ class CodePool:
                 yield function(self.model, *args)
             return
         futures = collections.deque()
-        for args in arguments:
-            futures.append(self._executor.submit(_call, function, args))
-            if len(futures) > 2 * self.num_workers:
+        try:
+            for args in arguments:
+                with _without_interrupts():
+                    futures.append(self._executor.submit(_call, function, args))
+                if len(futures) > 2 * self.num_workers:
+                    yield futures.popleft().result()
+            while futures:
                 yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise OSError(
+                "A process of the codec has died. Either memory ran out, or "
+                "the script that started it has no `if __name__ == "
+                '"__main__":`. `num_workers=1` does without processes.'
+            ) from error
 
 
 def num_cores():
@@ -66,10 +85,19 @@ def num_cores():
     return os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def _without_interrupts():
+    """Ctrl-C is for the process that waits, not for those it starts."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _set_model(model):
     global _model
     _model = model
-    # Ctrl-C is for the process that waits for the results.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

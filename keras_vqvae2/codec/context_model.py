@@ -13,9 +13,9 @@ import math
 from operator import mul
 
 import numpy as np
-import threadpoolctl
 
-from keras_vqvae2.codec.arrays_digest import arrays_digest
+from keras_vqvae2.codec.arrays import arrays_digest
+from keras_vqvae2.codec.blas_threads import one_blas_thread
 from keras_vqvae2.codec.range_coder import RangeDecoder
 from keras_vqvae2.codec.range_coder import RangeEncoder
 from keras_vqvae2.codec.range_coder import frequencies
@@ -29,6 +29,9 @@ OFFSET = 0.3
 # machine's rounding: the encoder says on which side it counts. Far above the
 # error of float64, which is about 1e-13 here.
 MARGIN = 1e-9
+# Within these bounds float64 is as exact as that. The first is float16's.
+_MAX_WEIGHT = 65504
+_MAX_SCALED = 65536 * GRID
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +186,10 @@ class ContextLevel:
             for table, codes in zip(self._tables, near.T, strict=True):
                 x += table[codes]
             scaled = self._output_logits(x) * GRID + OFFSET
+            if not np.abs(scaled).max() < _MAX_SCALED:
+                raise ValueError(
+                    "the context model's logits are too large to be exact"
+                )
             counts = _counts(snap(scaled, rows, columns))
             flat[places] = choose(rows, columns, counts)
         return padded[radius : radius + height, radius : radius + width].copy()
@@ -301,7 +308,7 @@ class ContextModel:
     def scan_level(self, level, *args):
         """`ContextLevel.scan` of one level, counted coarse to fine."""
         # Its products are so small that threads only wait for each other.
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             return self._levels[level].scan(*args)
 
     def scan(self, shapes, make_choose, snap):
@@ -483,13 +490,10 @@ def _check_arrays(arrays, expected):
                 f"{name} must be float16 or float32 of shape {shape}. "
                 f"Received: {array.dtype} of shape {array.shape}"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} has values that are not finite")
-
-
-@functools.cache
-def _blas():
-    return threadpoolctl.ThreadpoolController()
+        if not (np.abs(array) <= _MAX_WEIGHT).all():
+            raise ValueError(
+                f"{name} has values beyond {_MAX_WEIGHT} or that are not finite"
+            )
 
 
 @functools.cache

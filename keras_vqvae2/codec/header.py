@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
-import re
 import struct
 import zlib
+
+from keras_vqvae2.hub.config import STRIDES
+from keras_vqvae2.hub.config import is_name
 
 MAGIC = b"VQ2"
 VERSION = 1
@@ -16,7 +18,6 @@ MAX_LEVELS = 8
 MAX_EMBEDDINGS = 2**16
 METHODS = ("raw", "histogram", "context")
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")
 _PREFIX = "vqvae2-"
 _CRC_START, _CRC_END = 5, 9
 _HAS_PREFIX, _HAS_SIDES = 1 << 5, 1 << 6
@@ -65,7 +66,7 @@ class CodeHeader:
                 f"{height} rows, {width} columns"
             )
         if not 1 <= len(self.strides) <= MAX_LEVELS or any(
-            stride not in (2, 4, 8, 16, 32, 64) for stride in self.strides
+            stride not in STRIDES for stride in self.strides
         ):
             raise ValueError(
                 f"Strides must be 1 to {MAX_LEVELS} powers of two in 2..64. "
@@ -228,7 +229,7 @@ def _read_sides(reader, num_logits):
 
 
 def _check_name(name):
-    if _NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise ValueError(
             "The model's name must be up to 96 letters, digits, '.', '_' or "
             f"'-'. Received: {name!r}"

@@ -32,25 +32,33 @@ def cheapest_codes(model, vectors, codebook, coarser, rate_weight):
             f"{model.name} has no probabilities of codes for `rate_weight`: "
             "train a context model."
         )
-    shape = vectors.shape[:2]
+    height, width, _ = vectors.shape
     vectors = vectors.astype("float64")
     codebook = codebook.astype("float64")
-    # Squared distances, less the vectors' own norms.
-    distances = np.sum(codebook**2, axis=-1) - 2 * vectors @ codebook.T
-    nearest = distances.min(axis=-1) + np.sum(vectors**2, axis=-1)
-    weight = rate_weight * max(nearest.mean(), 1e-12)
+    norms = np.sum(codebook**2, axis=-1)
+
+    def squared_distances(some):
+        """Less the vectors' own norms, which are the same for all codes."""
+        return norms - 2 * some @ codebook.T
+
+    # Row by row: all at once take a gigabyte for a megapixel.
+    nearest = sum(squared_distances(row).min(axis=-1).sum() for row in vectors)
+    mean = (nearest + np.sum(vectors**2)) / (height * width)
+    weight = rate_weight * max(mean, 1e-12)
 
     def choose(rows, columns, counts):
-        bits = -np.log2((counts + 1) / TOTAL)
-        return np.argmin(distances[rows, columns] + weight * bits, axis=-1)
+        cost = squared_distances(vectors[rows, columns])
+        cost -= weight * np.log2((counts + 1) / TOTAL)
+        return np.argmin(cost, axis=-1)
 
     if model.context is None:
-        rows, columns = np.indices(shape).reshape(2, -1)
-        codes = choose(rows, columns, model.histograms[len(coarser)])
-        return codes.reshape(shape).astype("int32")
+        counts = model.histograms[len(coarser)]
+        columns = np.arange(width)
+        rows = [choose(row, columns, counts) for row in range(height)]
+        return np.stack(rows).astype("int32")
     return model.context.scan_level(
         len(coarser),
-        shape,
+        (height, width),
         coarser[-1] if coarser else None,
         choose,
         lambda scaled, rows, columns: np.floor(scaled),

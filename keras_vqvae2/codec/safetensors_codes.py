@@ -4,11 +4,12 @@ import json
 import struct
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from keras_vqvae2.codec.arrays import parse_arrays
 from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes
+from keras_vqvae2.hub.config import STRIDES
+from keras_vqvae2.hub.config import is_name
 
 _FORMAT = "keras-vqvae2 codes 1"
 
@@ -33,11 +34,11 @@ def read_codes(data, name):
         ValueError: If the file is damaged or of another kind.
     """
     try:
-        arrays = safetensors.numpy.load(data)
+        arrays = parse_arrays(data)
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         header = json.loads(metadata.get("header", "null"))
-    except (safetensors.SafetensorError, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name} is not a whole code file: {error}") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{name} is not a code file.")
@@ -56,7 +57,7 @@ def _unpack(arrays, header):
     )
     code_header = CodeHeader(
         method="raw",
-        model=str(header["model"]),
+        model=_name(str(header["model"])),
         fingerprint=b"",
         image_size=image_size,
         strides=_strides(image_size, shapes),
@@ -85,11 +86,17 @@ def _strides(image_size, shapes):
         fine[0] // coarse[0]
         for fine, coarse in zip(finer[:-1], finer[1:], strict=True)
     )
-    for stride in (2, 4, 8, 16, 32, 64):
+    for stride in STRIDES:
         strides = (stride, *ratios)
         if code_shapes(image_size, strides) == shapes:
             return strides
     raise ValueError(f"maps of {shapes} don't fit an image of {image_size}")
+
+
+def _name(model):
+    """Name of a model that was given by name, path or repository."""
+    name = model.rstrip("/").split("/")[-1]
+    return name if is_name(name) else "unknown"
 
 
 def _integer(value):

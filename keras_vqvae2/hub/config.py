@@ -31,6 +31,7 @@ FORMAT = "keras-vqvae2"
 FORMAT_VERSION = 1
 
 MAX_FILE_BYTES = 65536
+STRIDES = (2, 4, 8, 16, 32, 64)
 # 1 GiB of float32. The paper's largest autoencoder has 4 million.
 MAX_PARAMETERS = 2**28
 # 8 GiB of float32: room for the paper's largest prior.
@@ -81,7 +82,7 @@ def _is_strides(value):
     return (
         isinstance(value, (list, tuple))
         and 1 <= len(value) <= 8
-        and all(type(s) is int and s in (2, 4, 8, 16, 32, 64) for s in value)
+        and all(type(s) is int and s in STRIDES for s in value)
     )
 
 

@@ -138,7 +138,7 @@ PRESETS = {
         training_script="examples/train_vqvae.py",
         priors=_IMAGENET_PRIORS,
         sums_sha256=(
-            "018a271a74c4407a46c0d5f7d10248d8293744d8f633413fdf7948fb9418aaa3"
+            "b06becc2e3e5b7ec31eef034f0e1d6069ea80cf578fb526cfe8e33ef14e371b8"
         ),
     ),
     "vqvae2-cifar10": Preset(

@@ -68,7 +68,7 @@ def save_folder(
         _check_replaceable(settled, folder, overwrite)
     name = name or folder.name
     name = name if is_name(name) else "model"
-    with files.atomic_folder(folder) as new:
+    with files.atomic_folder(folder, _is_of_model) as new:
         weights.save_weights(vqvae, new / WEIGHTS)
         prior_configs, counts = {}, {}
         for level, load_prior in (priors or {}).items():
@@ -196,6 +196,13 @@ def push_all(owner=None, *, token=None, private=False, dry_run=False):
         )
         for name, folder in bundled.items()
     }
+
+
+def _is_of_model(name):
+    """Whether a saved model may have a file of this name."""
+    return name in (CONFIG, WEIGHTS, CONTEXT) or (
+        re.fullmatch(r"prior_\w+\.safetensors", name) is not None
+    )
 
 
 def _check_replaceable(settled, folder, overwrite):

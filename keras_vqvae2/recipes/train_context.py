@@ -1,15 +1,21 @@
 """The context model of code files: from codes to `context.safetensors`."""
 
+import math
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
 
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_model import context_windows
 from keras_vqvae2.data import CodeWindows
 from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.config import ModelConfig
+from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.config import is_name
 from keras_vqvae2.models import ContextNetwork
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.vqvae2 import VQVAE2
@@ -39,7 +45,7 @@ def train_context(
     Args:
         model: `VQVAE2` that the codes were extracted with.
         codes: Folder written by `write_code_shards`.
-        output: Folder for the model.
+        output: Folder for the model; its name becomes the model's.
         validation_codes: The same, to measure on; None takes one image in
             fifty out of the training.
         config: `hub.config.ContextConfig`: sizes of the networks.
@@ -55,13 +61,28 @@ def train_context(
 
     Raises:
         FileExistsError: If `output` exists.
-        ValueError: If the codes are not of this model.
+        OSError: If `output` cannot be written.
+        ValueError: If the codes are not of this model, or an argument is out
+            of bounds.
     """
     config = config or ContextConfig()
     output = pathlib.Path(output)
     if output.exists():
         raise FileExistsError(
             f"{output} exists: choose another `output` for the model."
+        )
+    # All that can be wrong is found before the training, not after it.
+    output.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=output.parent).close()
+    name = output.name if is_name(output.name) else "model"
+    vqvae = VQVAEConfig.from_model(model.vqvae.get_config())
+    ModelConfig(name, vqvae, context=config)
+    check_integer("steps", steps)
+    check_integer("batch_size", batch_size)
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(
+            "`learning_rate` must be a positive number. Received: "
+            f"{learning_rate!r}"
         )
     maps = _read(model, codes)
     if validation_codes is None:
@@ -116,7 +137,7 @@ def train_context(
     context = ContextModel(
         config, model.vqvae.strides, model.vqvae.num_embeddings, arrays
     )
-    trained = VQVAE2(model.vqvae, model.name, model.priors, context)
+    trained = VQVAE2(model.vqvae, name, model.priors, context)
     trained.save_pretrained(output)
     return trained, bits
 
@@ -132,7 +153,17 @@ def _read(model, folder):
             f"{folder} has codes of {index['num_embeddings']} embeddings and "
             f"the levels {', '.join(codes)}; they are not of this model."
         )
-    return list(codes.values())
+    maps = list(codes.values())
+    height, width = maps[-1].shape[1:]
+    stride = model.vqvae.strides[0]
+    shapes = model.vqvae.code_shapes(height * stride, width * stride)
+    received = tuple(level.shape[1:] for level in maps)
+    if received != shapes:
+        raise ValueError(
+            f"{folder} has maps of {received}; this model would have {shapes}. "
+            "They are not of this model."
+        )
+    return maps
 
 
 def _network(model, i, window, config, seed):

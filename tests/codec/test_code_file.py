@@ -21,7 +21,7 @@ from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
-from keras_vqvae2.codec.arrays_digest import arrays_digest
+from keras_vqvae2.codec.arrays import arrays_digest
 from keras_vqvae2.codec.code_file import find_model_name
 from keras_vqvae2.codec.code_file import read_of_model
 from keras_vqvae2.codec.code_file import write_of_model
@@ -129,7 +129,8 @@ def test_other_models_are_refused():
     with pytest.raises(ValueError, match="or another context model"):
         read_codes(data, other_context)
     with pytest.raises(ValueError, match=r"context model is for 16 .* 8 and"):
-        CodeModel("x", (4, 2), 8, make_weights(), model.context)
+        weights = make_weights(num_embeddings=8)
+        CodeModel("x", (4, 2), 8, weights, model.context)
 
 
 def test_raw_codes_need_no_model():

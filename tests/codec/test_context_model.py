@@ -221,7 +221,7 @@ def test_probable_codes_take_few_bytes():
         ),
         (
             lambda arrays: arrays["top/bias"].fill(np.nan),
-            "top/bias has values that are not finite",
+            "top/bias has values beyond 65504 or that are not finite",
         ),
     ],
 )

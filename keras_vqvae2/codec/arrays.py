@@ -1,8 +1,27 @@
-"""A hash of weights that depends on nothing but their values."""
+"""Arrays of safetensors files, and a hash of nothing but their values."""
 
 import hashlib
 
 import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+def parse_arrays(data):
+    """Dict of the arrays of a safetensors file.
+
+    Args:
+        data: Bytes of the file.
+
+    Raises:
+        ValueError: If it is not a whole file, or has types that NumPy has not.
+    """
+    try:
+        return safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"not a whole safetensors file: {error}") from error
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"arrays that NumPy does not know: {error}") from error
 
 
 def arrays_digest(arrays):
