@@ -106,7 +106,7 @@ def mean_bits(images, files):
     )
 
 
-def load(data, size, number):
+def load(data, size, number, labelled):
     """Images of a folder, center-cropped, and labels of its subfolders."""
     paths = list_images(data)
     paths = paths[:: -(-len(paths) // number)]
@@ -117,12 +117,10 @@ def load(data, size, number):
             top, left = ((side - size) // 2 for side in image.shape[:2])
             image = image[top : top + size, left : left + size]
         images.append(image)
-    names = class_names(data)
-    labels = (
-        [names.index(pathlib.Path(path).parent.name) for path in paths]
-        if names
-        else None
-    )
+    labels = None
+    if labelled:
+        names = class_names(data)
+        labels = [names.index(pathlib.Path(path).parent.name) for path in paths]
     return images, labels
 
 
@@ -169,7 +167,8 @@ def at_bits(line, bits):
 def measure(name, data, size, number, rate_weights):
     """Metrics of a model and of codecs on at most `number` images."""
     model = keras_vqvae2.from_pretrained(name)
-    images, labels = load(data, size, number)
+    priors = size and set(model.priors) == set(model.vqvae.level_names)
+    images, labels = load(data, size, number, priors)
     points = [
         model_point(model, images, method, method=method)
         for method in model.code_model().methods
@@ -187,7 +186,7 @@ def measure(name, data, size, number, rate_weights):
         "points": points,
         "lines": {codec: codec_line(images, codec) for codec in CODECS},
     }
-    if size and set(model.priors) == set(model.vqvae.level_names):
+    if priors:
         codes = model.encode(np.stack(images))
         nll = negative_log_likelihood(model, codes, np.array(labels))
         result["prior_bits_per_pixel"] = nll["bits_per_pixel"]

@@ -178,3 +178,23 @@ def test_bad_input(model, images):
     with pytest.raises(ValueError, match="no probabilities of codes"):
         plain.compress(images, rate_weight=1)
     assert read_header(plain.compress(images)[0]).method == "raw"
+
+
+def test_a_single_file_is_not_several(model, tmp_path):
+    for files in (b"data", "a.codes", tmp_path / "a.codes"):
+        with pytest.raises(TypeError, match=r"`\[file\]`"):
+            model.decompress(files)
+
+
+def test_no_stale_context_model(model, tmp_path):
+    folder = tmp_path / "tiny"
+    model.save_pretrained(folder)
+    (folder / "notes.txt").write_text("kept")
+    keras_vqvae2.VQVAE2(model.vqvae).save_pretrained(folder, overwrite=True)
+    assert not (folder / "context.safetensors").exists()
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_name_that_is_none(model, images):
+    odd = keras_vqvae2.VQVAE2(model.vqvae, "my model")
+    assert read_header(odd.compress(images)[0]).model == "model"

@@ -99,4 +99,20 @@ def test_bad_input(model, tmp_path):
     one = _shards(tmp_path / "one", codes[:1], levels=("top",))
     with pytest.raises(ValueError, match="the levels top; they are not"):
         train_context(model, one, tmp_path / "new")
+    square = codes[0], codes[1][:, :6, :5]
+    others = _shards(tmp_path / "square", square)
+    with pytest.raises(ValueError, match=r"maps of \(\(6, 5\), \(6, 5\)\)"):
+        train_context(model, others, tmp_path / "new")
+    for change, message in (
+        ({"steps": 0}, "`steps` must be a positive"),
+        ({"batch_size": 0}, "`batch_size` must be a positive"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be"),
+        ({"config": ContextConfig(hidden_dims=(8192, 8192))}, "a model of up"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_context(model, shards, tmp_path / "new", **change)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        train_context(model, shards, tmp_path / "file" / "new")
     assert not (tmp_path / "new").exists()

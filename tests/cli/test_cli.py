@@ -212,6 +212,22 @@ def test_info_on_a_code_file(capsys, model_folder, photos, tmp_path):
     assert "is not a code file" in _fails(capsys, "info", photos / "0.png")
 
 
+def test_encode_replaces_no_photograph(capsys, model_folder, photos):
+    photo = photos / "0.png"
+    before = photo.read_bytes()
+    argv = ("encode", photo, "--model", model_folder, "-o", photo)
+    assert "name a .codes file or a folder" in _fails(capsys, *argv)
+    assert photo.read_bytes() == before
+
+
+def test_info_on_codes_that_say_nothing(capsys, tmp_path):
+    vqvae = make_vqvae(num_embeddings=1)
+    files = keras_vqvae2.VQVAE2(vqvae).compress(np.zeros((1, 8, 8, 3), "uint8"))
+    (tmp_path / "a.codes").write_bytes(files[0])
+    assert main(["info", str(tmp_path / "a.codes")]) == 0
+    assert f"bytes: {len(files[0])}\n" in capsys.readouterr().out
+
+
 def test_decode_finds_the_model_beside_the_file(
     capsys, model_folder, photos, tmp_path
 ):

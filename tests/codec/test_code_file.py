@@ -1,4 +1,6 @@
+import concurrent.futures
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import safetensors.numpy
+import threadpoolctl
 from code_models import assert_same_codes
 from code_models import make_code_model
 from code_models import make_weights
@@ -302,3 +305,104 @@ def test_digest_is_of_the_values():
     assert digest != arrays_digest({**arrays, "b": arrays["b"].reshape(3, 2)})
     assert digest != arrays_digest({**arrays, "a": np.float64(1)})
     assert digest != arrays_digest({**arrays, "a": np.float32(2)})
+
+
+def _older_file(header, arrays=None):
+    """A file as versions before the format wrote it."""
+    arrays = arrays or {"level_0": np.zeros(1, "uint8")}
+    return safetensors.numpy.save(arrays, {"header": header})
+
+
+def test_forged_files_of_the_versions_before():
+    header = {
+        "format": "keras-vqvae2 codes 1",
+        "num_embeddings": 16,
+        "image_size": [4, 8],
+        "shapes": [[1, 2]],
+        "model": "somewhere/else/mine",
+    }
+    codes, read = read_codes(_older_file(json.dumps(header)))
+    assert codes[0].shape == (1, 2) and read.model == "mine"
+    for change in (
+        {"shapes": [[1, 2**17]]},
+        {"shapes": [[1]]},
+        {"image_size": [4, 2.5]},
+        {"num_embeddings": "16"},
+    ):
+        with pytest.raises(ValueError, match="damaged code file"):
+            read_codes(_older_file(json.dumps({**header, **change})))
+    with pytest.raises(ValueError, match="not a whole code file"):
+        read_codes(_older_file("[" * 200000))
+    model = "\x1b[31m" + "a" * 5000
+    _, read = read_codes(_older_file(json.dumps({**header, "model": model})))
+    assert read.model == "unknown"
+    data = _older_file(json.dumps(header)).replace(b'"U8"', b'"F8_E4M3"')
+    data = data.replace(data[:8], (len(data) - 9).to_bytes(8, "little"), 1)
+    with pytest.raises(ValueError, match="not a whole code file"):
+        read_codes(data)
+
+
+def test_counts_of_another_codebook():
+    with pytest.raises(ValueError, match=r"16 codes must .* shape \(5,\)"):
+        CodeModel("x", (4, 2), 16, make_weights(num_embeddings=5))
+
+
+def test_a_model_of_another_name_beside_the_file(tmp_path):
+    shutil.copytree(FILES / "tiny-codec", tmp_path, dirs_exist_ok=True)
+    for name in ("before", "context"):
+        shutil.copy(FILES / f"{name}.codes", tmp_path)
+    path = tmp_path / "before.codes"
+    header = read_header(path)
+    assert find_model_name(header, path) == tmp_path
+    config = (tmp_path / "config.json").read_text()
+    other = config.replace('"tiny-codec"', '"another"')
+    (tmp_path / "config.json").write_text(other)
+    with pytest.raises(FileNotFoundError, match="before.codes .*tiny-codec"):
+        find_model_name(header, path)
+
+
+@pytest.mark.parametrize("source", [77, 1.5, None, [b"x"]])
+def test_what_is_no_file(source):
+    with pytest.raises(TypeError, match="path or its bytes"):
+        read_codes(source)
+
+
+@pytest.mark.parametrize("size", [(50,), (50, 37, 3), (0, 37), (50.5, 37), 5])
+def test_bad_image_size(size):
+    with pytest.raises(ValueError, match="two positive integers"):
+        write_codes(random_codes(), size, make_code_model())
+
+
+def _die(model):
+    os._exit(1)
+
+
+def test_a_process_that_dies():
+    with CodePool(make_code_model(), 2) as pool:
+        with pytest.raises(OSError, match="process of the codec has died"):
+            list(pool.map(_die, [()]))
+
+
+@pytest.mark.parametrize("num_workers", [0, -1, 1.5, "2", True])
+def test_bad_number_of_processes(num_workers):
+    with pytest.raises(ValueError, match="`num_workers` must be a positive"):
+        CodePool(make_code_model(), num_workers)
+
+
+def test_threads_are_given_back():
+    """Also if some read at the same time: limits that overlap."""
+
+    def threads():
+        return [info["num_threads"] for info in threadpoolctl.threadpool_info()]
+
+    data = write_codes(random_codes(), SIZE, make_code_model(), "context")
+    with threadpoolctl.threadpool_limits(2):
+        before = threads()
+        assert 2 in before
+        with concurrent.futures.ThreadPoolExecutor(4) as executor:
+            list(
+                executor.map(
+                    lambda _: read_codes(data, make_code_model()), range(8)
+                )
+            )
+        assert threads() == before

@@ -1,12 +1,14 @@
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 from code_models import SIZES
 from code_models import assert_same_codes
 from code_models import make_context
 from code_models import random_codes
 
 from keras_vqvae2.codec import ContextModel
+from keras_vqvae2.codec.arrays import parse_arrays
 from keras_vqvae2.codec.context_model import GRID
 from keras_vqvae2.codec.context_model import MARGIN
 from keras_vqvae2.codec.context_model import OFFSET
@@ -238,3 +240,20 @@ def test_bits_per_pixel():
     assert bits_per_pixel((8, 2, 2), (1, 1, 1)) == pytest.approx(
         1 / 64 + 1 / 256 + 1 / 1024
     )
+
+
+def test_logits_too_large_to_be_exact():
+    context = make_context((4,))
+    for array in context.arrays.values():
+        array *= 60000 / max(1, np.abs(array).max())
+    context = ContextModel(context.config, (4,), 16, context.arrays)
+    with pytest.raises(ValueError, match="too large to be exact"):
+        context.encode([np.zeros((3, 3), "int32")])
+
+
+def test_arrays_that_numpy_does_not_know():
+    data = safetensors.numpy.save({"x": np.zeros(4, "uint8")})
+    data = data.replace(b'"U8"', b'"F8_E4M3"')
+    data = (len(data) - 12).to_bytes(8, "little") + data[8:]
+    with pytest.raises(ValueError, match="whole safetensors|does not know"):
+        parse_arrays(data)
