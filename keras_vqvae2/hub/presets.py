@@ -148,7 +148,7 @@ PRESETS = {
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "5b800239565aaf388ac85c6b3c9e65e610f773a6700c6c6087c2c2f6b1aee51a"
+            "137e71a591614d82ba0810b77895c50763aa2f453289ff9fc5e77e0604cc11ff"
         ),
     ),
     "vqvae2-ffhq1024": Preset(
