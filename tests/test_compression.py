@@ -3,6 +3,8 @@ import json
 import keras
 import numpy as np
 import pytest
+from matplotlib import cbook
+from PIL import Image
 from tiny_models import make_vqvae
 
 import keras_vqvae2
@@ -198,3 +200,25 @@ def test_no_stale_context_model(model, tmp_path):
 def test_a_name_that_is_none(model, images):
     odd = keras_vqvae2.VQVAE2(model.vqvae, "my model")
     assert read_header(odd.compress(images)[0]).model == "model"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "most"),
+    [("vqvae2-imagenet256", 192, 0.8), ("vqvae2-cifar10", 32, 1.1)],
+)
+def test_bundled_models_write_smaller_files(name, size, most):
+    model = keras_vqvae2.from_pretrained(name)
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        photo = Image.open(file).convert("RGB").reduce(384 // size)
+    image = np.asarray(photo)[:size, :size]
+    files = {
+        method: model.compress([image], method)[0]
+        for method in ("raw", "histogram", "context")
+    }
+    # Without the headers, which differ by the list of sides alone.
+    payloads = {method: len(data) - 39 for method, data in files.items()}
+    assert payloads["histogram"] < payloads["raw"]
+    assert payloads["context"] < most * payloads["raw"]
+    assert len(model.compress([image])[0]) == min(map(len, files.values()))
+    (decoded,) = model.decompress([files["context"]])
+    np.testing.assert_array_equal(decoded, model.reconstruct(image[None])[0])

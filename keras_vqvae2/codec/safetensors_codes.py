@@ -6,6 +6,7 @@ import struct
 import numpy as np
 
 from keras_vqvae2.codec.arrays import parse_arrays
+from keras_vqvae2.codec.header import MAGIC
 from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes
 from keras_vqvae2.hub.config import STRIDES
@@ -16,7 +17,7 @@ _FORMAT = "keras-vqvae2 codes 1"
 
 def is_code_file(data):
     """Whether bytes begin as a safetensors file does."""
-    return len(data) > 8 and data[8:9] == b"{"
+    return data[8:9] == b"{" and data[: len(MAGIC)] != MAGIC
 
 
 def read_codes(data, name):

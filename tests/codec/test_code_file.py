@@ -256,6 +256,19 @@ def test_files_of_the_versions_before():
         read_codes(FILES / "before.codes", make_code_model((2, 4)))
 
 
+def test_a_checksum_that_looks_like_a_file_of_the_versions_before():
+    """Byte 8 is the checksum's last: "{" in one file of 256."""
+    model = make_code_model()
+    for seed in range(5000):
+        codes = random_codes((8, 8), seed=seed)
+        data = write_codes(codes, (8, 8), model, "raw")
+        if data[8:9] == b"{":
+            break
+    assert data[8:9] == b"{"
+    assert_same_codes(codes, read_codes(data)[0])
+    assert read_header(data).model == "tiny"
+
+
 def test_damaged_files_of_the_versions_before(tmp_path):
     data = (FILES / "before.codes").read_bytes()
     for end in range(0, len(data), 7):
