@@ -203,10 +203,9 @@ def test_a_name_that_is_none(model, images):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "most"),
-    [("vqvae2-imagenet256", 192, 0.8), ("vqvae2-cifar10", 32, 1.1)],
+    ("name", "size"), [("vqvae2-imagenet256", 192), ("vqvae2-cifar10", 32)]
 )
-def test_bundled_models_write_smaller_files(name, size, most):
+def test_code_files_of_bundled_models(name, size):
     model = keras_vqvae2.from_pretrained(name)
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         photo = Image.open(file).convert("RGB").reduce(384 // size)
@@ -215,10 +214,13 @@ def test_bundled_models_write_smaller_files(name, size, most):
         method: model.compress([image], method)[0]
         for method in ("raw", "histogram", "context")
     }
-    # Without the headers, which differ by the list of sides alone.
-    payloads = {method: len(data) - 39 for method, data in files.items()}
-    assert payloads["histogram"] < payloads["raw"]
-    assert payloads["context"] < most * payloads["raw"]
-    assert len(model.compress([image])[0]) == min(map(len, files.values()))
-    (decoded,) = model.decompress([files["context"]])
-    np.testing.assert_array_equal(decoded, model.reconstruct(image[None])[0])
+    sizes = {method: len(data) for method, data in files.items()}
+    if name == "vqvae2-imagenet256":  # the other never saw such an image
+        assert sizes["context"] < 0.75 * sizes["raw"]
+        assert sizes["context"] < sizes["histogram"] < sizes["raw"]
+    assert len(model.compress([image])[0]) == min(sizes.values())
+    for data in files.values():
+        (decoded,) = model.decompress([data])
+        np.testing.assert_array_equal(
+            decoded, model.reconstruct(image[None])[0]
+        )
