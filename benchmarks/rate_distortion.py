@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_vqvae2
+from keras_vqvae2.codec.header import METHODS
 from keras_vqvae2.data import class_names
 from keras_vqvae2.data import list_images
 from keras_vqvae2.data import load_image
@@ -164,14 +165,15 @@ def at_bits(line, bits):
     return float(np.interp(np.log(bits), xs, ys, left=np.nan, right=np.nan))
 
 
-def measure(name, data, size, number, rate_weights):
+def measure(name, data, size, number, methods, rate_weights):
     """Metrics of a model and of codecs on at most `number` images."""
     model = keras_vqvae2.from_pretrained(name)
     priors = size and set(model.priors) == set(model.vqvae.level_names)
     images, labels = load(data, size, number, priors)
     points = [
         model_point(model, images, method, method=method)
-        for method in model.code_model().methods
+        for method in methods
+        if method in model.code_model().methods
     ]
     points += [
         model_point(
@@ -276,6 +278,9 @@ def main():
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--data", action="append", required=True)
     parser.add_argument("--size", action="append", type=int)
+    parser.add_argument(
+        "--methods", nargs="*", choices=METHODS, default=METHODS
+    )
     parser.add_argument("--rate-weights", type=float, nargs="*", default=())
     parser.add_argument("--num-images", type=int, default=200)
     parser.add_argument("--output", required=True, help="file for the picture")
@@ -286,7 +291,7 @@ def main():
         parser.error("give --data and --size for each --model")
 
     results = [
-        measure(*row, args.num_images, args.rate_weights)
+        measure(*row, args.num_images, args.methods, args.rate_weights)
         for row in zip(args.model, args.data, args.size, strict=True)
     ]
     if args.json:
