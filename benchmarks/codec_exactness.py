@@ -48,7 +48,7 @@ def write(args):
 @contextlib.contextmanager
 def noise(size):
     """Adds uniform noise to every logit of the context model."""
-    from keras_vqvae2.codec.context_model import ContextLevel
+    from keras_vqvae2.codec.context_level import ContextLevel
 
     exact = ContextLevel._output_logits
     rng = np.random.default_rng(0)

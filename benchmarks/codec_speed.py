@@ -9,6 +9,7 @@ a folder's worth of files with one process and with one for each core.
 """
 
 import argparse
+import functools
 import statistics
 import time
 
@@ -18,7 +19,6 @@ import keras_vqvae2
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import write_codes
-from keras_vqvae2.codec.code_file import write_of_model
 from keras_vqvae2.codec.code_pool import num_cores
 
 
@@ -78,13 +78,14 @@ def main():
 
     images = np.stack([photograph(256, seed) for seed in range(args.files)])
     codes = list(zip(*model.encode(images), strict=True))
-    arguments = [(maps, (256, 256), "context") for maps in codes]
+    arguments = [(maps, (256, 256)) for maps in codes]
+    write = functools.partial(write_codes, method="context")
     walls = {}
     for workers in (1, num_cores()):
         with CodePool(code_model, workers) as pool:
-            list(pool.map(write_of_model, arguments[:workers]))  # start up
+            list(pool.map(write, arguments[:workers]))  # start up
             start = time.perf_counter()
-            list(pool.map(write_of_model, arguments))
+            list(pool.map(write, arguments))
             walls[workers] = time.perf_counter() - start
     one, many = walls.values() if len(walls) == 2 else (*walls.values(),) * 2
     print(

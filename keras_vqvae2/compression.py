@@ -1,5 +1,6 @@
 """`compress` and `decompress` of a model: images to code files and back."""
 
+import functools
 import numbers
 import os
 import reprlib
@@ -11,16 +12,15 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import CodePool
-from keras_vqvae2.codec.code_file import read_of_model
-from keras_vqvae2.codec.code_file import write_of_model
+from keras_vqvae2.codec import read_codes
+from keras_vqvae2.codec import write_codes
 from keras_vqvae2.codec.rate_distortion import cheapest_codes
 from keras_vqvae2.hub.config import is_name
 from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_pixel_values
-from keras_vqvae2.weights import to_numpy
-from keras_vqvae2.weights import weight_names
+from keras_vqvae2.weights import weight_arrays
 
 
 class CompressMixin:
@@ -39,18 +39,11 @@ class CompressMixin:
 
     def code_model(self):
         """The `codec.CodeModel` of the weights as they are now."""
-        weights = dict(
-            zip(
-                weight_names(self.vqvae),
-                map(to_numpy, self.vqvae.weights),
-                strict=True,
-            )
-        )
         return CodeModel(
             self.name if is_name(self.name) else "model",
             self.vqvae.strides,
             self.vqvae.num_embeddings,
-            weights,
+            weight_arrays(self.vqvae),
             self.context,
         )
 
@@ -121,10 +114,11 @@ class CompressMixin:
                 else:
                     codes = self._encode_batches(padded, batch_size)
                 for maps in zip(*codes, strict=True):
-                    yield maps, batch.shape[1:3], method
+                    yield maps, batch.shape[1:3]
 
+        write = functools.partial(write_codes, method=method)
         with CodePool(code_model, num_workers) as pool:
-            yield from pool.map(write_of_model, arguments(pool))
+            yield from pool.map(write, arguments(pool))
 
     def _encode_cheaply(self, images, rate_weight, pool):
         """Codes of a batch for `rate_weight`."""
@@ -137,9 +131,7 @@ class CompressMixin:
                     lambda images, *codes: self.vqvae.vectors(images, codes),
                 )
             vectors = self._vectors[level](images, *codes)
-            codebook = ops.convert_to_numpy(
-                quantizer.lookup(ops.arange(quantizer.num_embeddings))
-            )
+            codebook = ops.convert_to_numpy(quantizer.codebook)
             arguments = (
                 (image_vectors, codebook, coarser, rate_weight)
                 for image_vectors, *coarser in zip(
@@ -176,7 +168,7 @@ class CompressMixin:
             )
         with CodePool(self.code_model(), num_workers) as pool:
             for codes, header in pool.map(
-                read_of_model, ((file,) for file in files)
+                read_codes, ((file,) for file in files)
             ):
                 image = self.decode([level[None] for level in codes], levels)
                 height, width = header.image_size

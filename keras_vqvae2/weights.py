@@ -37,10 +37,19 @@ def save_weights(model, path):
         model: Keras model.
         path: Path of the file, ending in `.safetensors`.
     """
-    arrays = {
+    save_arrays(weight_arrays(model), path)
+
+
+def weight_arrays(model):
+    """Dict of NumPy copies of a model's weights, by their names."""
+    return {
         name: to_numpy(weight)
         for name, weight in zip(weight_names(model), model.weights, strict=True)
     }
+
+
+def save_arrays(arrays, path):
+    """Writes a dict of NumPy arrays to a safetensors file, atomically."""
     with atomic_path(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary)
 

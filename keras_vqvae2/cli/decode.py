@@ -1,7 +1,7 @@
 import pathlib
 
-from keras_vqvae2.cli.encode import workers
 from keras_vqvae2.cli.options import positive
+from keras_vqvae2.cli.options import workers
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.codec import find_model_name
 from keras_vqvae2.codec import read_header

@@ -1,9 +1,9 @@
 import os
 
 from keras_vqvae2.cli.options import add_model
+from keras_vqvae2.cli.options import workers
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
-from keras_vqvae2.codec.code_pool import num_cores
 from keras_vqvae2.codec.header import METHODS
 from keras_vqvae2.data import load_image
 from keras_vqvae2.files import atomic_path
@@ -63,8 +63,3 @@ def run(args):
             f"{os.path.getsize(path) / len(data):.1f} times smaller than the "
             "source"
         )
-
-
-def workers(paths):
-    """Processes for some files: starting one takes as long as four files."""
-    return min(num_cores(), max(1, len(paths) // 8))

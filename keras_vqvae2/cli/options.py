@@ -6,6 +6,7 @@ import inspect
 import re
 
 from keras_vqvae2.backend.distribution import STRATEGIES
+from keras_vqvae2.codec.code_pool import num_cores
 from keras_vqvae2.recipes import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
@@ -133,3 +134,8 @@ def training_options(args, verbose):
         **{name: getattr(args, name) for name in names - {"verbose"}},
         verbose=verbose,
     )
+
+
+def workers(paths):
+    """Processes for some files: starting one takes as long as four files."""
+    return min(num_cores(), max(1, len(paths) // 8))

@@ -22,7 +22,6 @@ from keras_vqvae2.codec.range_coder import RangeEncoder
 from keras_vqvae2.hub.config import CONFIG
 from keras_vqvae2.hub.config import read_config
 from keras_vqvae2.hub.presets import PRESETS
-from keras_vqvae2.hub.store import find_snapshot
 
 
 def write_codes(codes, image_size, model, method=None):
@@ -100,8 +99,10 @@ def read_codes(source, model=None):
     if header.method == "raw" and model is None:
         codes = _guarded(name, _unpack, payload, header)
     else:
+        if model is None:
+            model = find_model_name(header, source)
         if not isinstance(model, CodeModel):
-            model = find_code_model(header, source, model)
+            model = CodeModel.from_pretrained(model)
         _check_model(header, model, name)
         codes = _guarded(name, _decode, payload, header, model)
     checksums = tuple(map(_checksum, codes))
@@ -112,16 +113,6 @@ def read_codes(source, model=None):
             "computer's arithmetic is not that of IEEE 754."
         )
     return codes, header
-
-
-def write_of_model(model, codes, image_size, method):
-    """`write_codes`, for `CodePool`."""
-    return write_codes(codes, image_size, model, method)
-
-
-def read_of_model(model, source):
-    """`read_codes`, for `CodePool`."""
-    return read_codes(source, model)
 
 
 def read_header(source):
@@ -141,22 +132,6 @@ def read_header(source):
     if safetensors_codes.is_code_file(data):
         return safetensors_codes.read_codes(data, name)[1]
     return _parse(data, name)[0]
-
-
-def find_code_model(header, source=None, model=None):
-    """The `CodeModel` that made the codes of a file.
-
-    Args:
-        header: `CodeHeader`.
-        source: Path of the file, to look beside it.
-        model: Name, folder or repository; None as for `read_codes`.
-
-    Raises:
-        FileNotFoundError: If it is not found.
-    """
-    if model is None:
-        model = find_model_name(header, source)
-    return CodeModel.from_snapshot(find_snapshot(model))
 
 
 def find_model_name(header, source=None):

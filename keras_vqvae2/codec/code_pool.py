@@ -51,15 +51,16 @@ class CodePool:
             self._executor.shutdown(cancel_futures=True)
 
     def map(self, function, arguments):
-        """Results of `function(model, *args)` for each `args`, in order.
+        """Results of `function(*args, model=model)` by `args`, in order.
 
         Args:
-            function: Function at the top level of a module.
+            function: Function at the top level of a module, or a partial of
+                one.
             arguments: Iterable of tuples; it is read only a little ahead.
         """
         if self._executor is None:
             for args in arguments:
-                yield function(self.model, *args)
+                yield function(*args, model=self.model)
             return
         futures = collections.deque()
         try:
@@ -102,4 +103,4 @@ def _set_model(model):
 
 
 def _call(function, args):
-    return function(_model, *args)
+    return function(*args, model=_model)

@@ -5,7 +5,7 @@ import numpy as np
 from keras_vqvae2.codec.range_coder import TOTAL
 
 
-def cheapest_codes(model, vectors, codebook, coarser, rate_weight):
+def cheapest_codes(vectors, codebook, coarser, rate_weight, model):
     """Codes of the lowest squared distance + weight x bits, one after another.
 
     As trellis quantization in JPEG, and entropy-constrained vector
@@ -13,13 +13,13 @@ def cheapest_codes(model, vectors, codebook, coarser, rate_weight):
     does to the bits of later ones is left out.
 
     Args:
-        model: `CodeModel`; the bits are those of its best method.
         vectors: float array `(height, width, dim)`, of one image.
         codebook: float array `(num_embeddings, dim)`.
         coarser: Code maps `(height_i, width_i)` of the coarser levels, chosen
             already.
         rate_weight: Weight of a bit, in units of the mean squared distance of
             these vectors to their nearest codes.
+        model: `CodeModel`; the bits are those of its best method.
 
     Returns:
         int32 array `(height, width)`.

@@ -143,10 +143,11 @@ class ReconstructionMetrics:
         return codes, decoded
 
     def _write_files(self, codes):
+        wanted = _MAX_FILES - len(self._file_sizes)
+        if not wanted:
+            return
         code_model = self.model.code_model()
-        for maps in zip(*codes, strict=True):
-            if len(self._file_sizes) == _MAX_FILES:
-                break
+        for maps in zip(*(level[:wanted] for level in codes), strict=True):
             data = write_codes(maps, self._size, code_model)
             self._file_sizes.append(len(data))
 

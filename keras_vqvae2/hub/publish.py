@@ -5,7 +5,6 @@ import pathlib
 import re
 
 import huggingface_hub
-import safetensors.numpy
 
 import keras_vqvae2
 from keras_vqvae2 import files
@@ -85,8 +84,7 @@ def save_folder(
         (new / CONFIG).write_text(config.to_json(), "utf-8")
         names = [CONFIG, WEIGHTS, *map(prior_file, prior_configs)]
         if context is not None:
-            with files.atomic_path(new / CONTEXT) as temporary:
-                safetensors.numpy.save_file(context.arrays, temporary)
+            weights.save_arrays(context.arrays, new / CONTEXT)
             names.append(CONTEXT)
         files.write_sha256sums(new, names)
         if card is None and not (settled / CARD).exists():

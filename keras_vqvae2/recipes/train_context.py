@@ -9,18 +9,19 @@ import numpy as np
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.codec import ContextModel
-from keras_vqvae2.codec.context_model import context_windows
+from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
-from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.config import is_name
 from keras_vqvae2.models import ContextNetwork
+from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.vqvae2 import VQVAE2
 
-_VALIDATION_SHARE = 50
+# One image of so many is held out.
+_HELD_OUT = 50
 
 
 def train_context(
@@ -86,7 +87,7 @@ def train_context(
         )
     maps = _read(model, codes)
     if validation_codes is None:
-        held_out = np.arange(len(maps[0])) % _VALIDATION_SHARE == 0
+        held_out = np.arange(len(maps[0])) % _HELD_OUT == 0
         validation = [level[held_out] for level in maps]
         if not held_out.all():
             maps = [level[~held_out] for level in maps]
@@ -144,15 +145,7 @@ def train_context(
 
 def _read(model, folder):
     """Code maps of a folder, coarse to fine."""
-    codes, _, index = read_code_shards(folder)
-    if (tuple(codes), index["num_embeddings"]) != (
-        model.vqvae.level_names,
-        model.vqvae.num_embeddings,
-    ):
-        raise ValueError(
-            f"{folder} has codes of {index['num_embeddings']} embeddings and "
-            f"the levels {', '.join(codes)}; they are not of this model."
-        )
+    codes, _ = read_model_codes(model, folder)
     maps = list(codes.values())
     height, width = maps[-1].shape[1:]
     stride = model.vqvae.strides[0]
@@ -186,8 +179,7 @@ def _network(model, i, window, config, seed):
 
 
 def _start(layer, quantizer):
-    all_codes = keras.ops.arange(quantizer.num_embeddings)
-    codebook = keras.ops.convert_to_numpy(quantizer.lookup(all_codes))
+    codebook = keras.ops.convert_to_numpy(quantizer.codebook)
     codebook = codebook - codebook.mean(axis=0)
     codebook = codebook / max(codebook.std(), 1e-6)
     layer.embeddings.assign(np.pad(codebook, ((0, 1), (0, 0))))

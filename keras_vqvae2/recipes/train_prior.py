@@ -3,7 +3,7 @@ import pathlib
 from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.data import code_dataset
-from keras_vqvae2.data import read_code_shards
+from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
 from keras_vqvae2.recipes._run import validation_batches
@@ -78,18 +78,10 @@ def train_prior(
 
 def _prior_data(model, level, prior, folder):
     """`(maps, labels)` of a folder of codes, as the prior needs them."""
-    codes, labels, index = read_code_shards(folder)
+    codes, labels = read_model_codes(model, folder)
     names = model.vqvae.level_names
     maps = list(codes.values())[: names.index(level) + 1]
     shapes = tuple(m.shape[1:] for m in maps)
-    if (tuple(codes), index["num_embeddings"]) != (
-        names,
-        model.vqvae.num_embeddings,
-    ):
-        raise ValueError(
-            f"{folder} has codes of {index['num_embeddings']} embeddings and "
-            f"the levels {', '.join(codes)}; they are not of this model."
-        )
     if shapes != prior.code_shapes:
         raise ValueError(
             f"The prior is for maps of the shapes {prior.code_shapes}. "

@@ -1,4 +1,5 @@
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -26,8 +27,6 @@ from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
 from keras_vqvae2.codec.arrays import arrays_digest
 from keras_vqvae2.codec.code_file import find_model_name
-from keras_vqvae2.codec.code_file import read_of_model
-from keras_vqvae2.codec.code_file import write_of_model
 
 FILES = pathlib.Path(__file__).parent / "files"
 METHODS = ("raw", "histogram", "context")
@@ -299,10 +298,11 @@ def test_other_processes():
     with CodePool(model, 2) as pool:
         files = list(
             pool.map(
-                write_of_model, ((codes, SIZE, "context") for codes in many)
+                functools.partial(write_codes, method="context"),
+                ((codes, SIZE) for codes in many),
             )
         )
-        read = list(pool.map(read_of_model, ((data,) for data in files)))
+        read = list(pool.map(read_codes, ((data,) for data in files)))
     for codes, data, (decoded, _) in zip(many, files, read, strict=True):
         assert data == write_codes(codes, SIZE, model, "context")
         assert_same_codes(codes, decoded)

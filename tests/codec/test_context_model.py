@@ -9,14 +9,14 @@ from code_models import random_codes
 
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.arrays import parse_arrays
-from keras_vqvae2.codec.context_model import GRID
+from keras_vqvae2.codec.context_level import GRID
+from keras_vqvae2.codec.context_level import OFFSET
+from keras_vqvae2.codec.context_level import ContextLevel
+from keras_vqvae2.codec.context_level import _exponentials
 from keras_vqvae2.codec.context_model import MARGIN
-from keras_vqvae2.codec.context_model import OFFSET
-from keras_vqvae2.codec.context_model import ContextLevel
-from keras_vqvae2.codec.context_model import ContextWindow
-from keras_vqvae2.codec.context_model import _exponentials
 from keras_vqvae2.codec.context_model import bits_per_pixel
-from keras_vqvae2.codec.context_model import context_windows
+from keras_vqvae2.codec.context_window import ContextWindow
+from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
 from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.models import ContextNetwork
@@ -120,7 +120,7 @@ def test_round_trip(strides, image_size, changes):
     assert_same_codes(codes, decoded)
 
 
-def _near_boundaries(codes, size):
+def _near_boundaries(size):
     """A context model whose logits all lie within `size` of a boundary."""
     context = make_context()
     rng = np.random.default_rng(1)
@@ -161,7 +161,7 @@ def _with_noise(context, size, seed=2):
 
 def test_sides_make_up_for_another_machines_rounding():
     codes = random_codes()
-    context = _near_boundaries(codes, MARGIN / 10)
+    context = _near_boundaries(MARGIN / 10)
     message, sides = context.encode(codes)
     num_logits = 16 * sum(level.size for level in codes)
     assert len(sides) == num_logits
