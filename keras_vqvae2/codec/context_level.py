@@ -14,6 +14,9 @@ GRID = 256
 OFFSET = 0.3
 # Below, float64 is more exact than `MARGIN` of the context model.
 _MAX_SCALED = 65536 * GRID
+# Codes that go through a product together, where they are known: enough for it
+# not to wait for the weights.
+_TOGETHER = 256
 
 
 class ContextLevel:
@@ -57,9 +60,13 @@ class ContextLevel:
             self._layers.append(
                 (arrays[f"{name}/kernel"], arrays[f"{name}/bias"])
             )
-        self._output = arrays["output/kernel"], arrays["output/bias"]
+        # In units of the grid.
+        self._output = (
+            arrays["output/kernel"] * GRID,
+            arrays["output/bias"] * GRID + OFFSET,
+        )
 
-    def scan(self, shape, coarser, choose, snap):
+    def scan(self, shape, coarser, choose, snap, known=None):
         """Visits all codes of a map, in an order in which each is known.
 
         Codes that don't see each other go together: first those with the
@@ -73,34 +80,34 @@ class ContextLevel:
                 `(N, num_embeddings)`.
             snap: Function of `(scaled, rows, columns)` from logits in units of
                 the grid, `(N, num_embeddings)`, to whole numbers.
+            known: Integer array of this shape, the codes that `choose` will
+                return, where they are known beforehand: faster.
 
         Returns:
             int32 array of this shape.
         """
         height, width = shape
-        window, slope = self.window, self.window.slope
+        window = self.window
+        codes = np.full(shape, self.num_embeddings) if known is None else known
         padded, radius = pad_codes(
-            np.full(shape, self.num_embeddings, "int32"),
-            window.neighbors,
-            self.num_embeddings,
+            codes.astype("int32"), window.neighbors, self.num_embeddings
         )
+        waves = _waves(shape, window.slope)
+        if known is not None:
+            waves = _join(waves)
         stride = padded.shape[1]
         flat = padded.reshape(-1)
         steps = np.array([dy * stride + dx for dy, dx in window.neighbors])
-        first_layer = _FirstLayer(self, shape, coarser)
-        for step in range(width + slope * (height - 1)):
-            first = max(0, -(-(step - width + 1) // slope))
-            rows = np.arange(first, min(height - 1, step // slope) + 1)
-            if not len(rows):
-                continue
-            columns = step - slope * rows
+        first_layer = _FirstLayer(self, shape, coarser, waves)
+        for rows, columns in waves:
             places = (rows + radius) * stride + columns + radius
             x = first_layer(rows, columns)
-            near = flat[places[:, None] + steps]
-            for table, codes in zip(self._tables, near.T, strict=True):
-                x += table[codes]
-            scaled = self._output_logits(x) * GRID + OFFSET
-            if not np.abs(scaled).max() < _MAX_SCALED:
+            part = np.empty_like(x)
+            for table, step in zip(self._tables, steps, strict=True):
+                _take(table, flat[places + step], part)
+                x += part
+            scaled = self._scaled_logits(x)
+            if not -_MAX_SCALED < scaled.min() <= scaled.max() < _MAX_SCALED:
                 raise ValueError(
                     "the context model's logits are too large to be exact"
                 )
@@ -108,39 +115,46 @@ class ContextLevel:
             flat[places] = choose(rows, columns, counts)
         return padded[radius : radius + height, radius : radius + width].copy()
 
-    def _output_logits(self, x):
+    def _scaled_logits(self, x):
         np.maximum(x, 0, out=x)
         for kernel, bias in self._layers:
             x = x @ kernel
             x += bias
             np.maximum(x, 0, out=x)
         kernel, bias = self._output
-        return x @ kernel + bias
+        x = x @ kernel
+        x += bias
+        return x
 
-    def _coarse_rows(self, padded, radius, row):
-        """What a row of the coarser map adds to the first layer.
+    def _coarse_rows(self, padded, radius, first, last):
+        """What some rows of the coarser map add to the first layer.
 
-        Array `(ratio, width, hidden)`, for the rows that it covers.
+        Array `((last - first) * ratio, width * ratio, hidden)`, for the rows
+        that they cover.
         """
-        width = padded.shape[1] - 2 * radius
-        x = np.broadcast_to(self._coarse_bias, (width, len(self._coarse_bias)))
-        x = x.copy()
+        height, width = last - first, padded.shape[1] - 2 * radius
+        x = np.empty((height, width, len(self._coarse_bias)))
+        x[:] = self._coarse_bias
+        part = np.empty_like(x)
         for (dy, dx), table in zip(
             self.window.coarse, self._coarse_tables, strict=True
         ):
-            start = radius + dx
-            x += table[padded[row + radius + dy, start : start + width]]
+            top, left = first + radius + dy, radius + dx
+            codes = padded[top : top + height, left : left + width]
+            _take(table, codes, part)
+            x += part
         np.maximum(x, 0, out=x)
         ratio = self.window.ratio
-        x = (x @ self._coarse_output).reshape(width, ratio, ratio, -1)
+        x = x.reshape(-1, x.shape[-1]) @ self._coarse_output
+        x = x.reshape(height, width, ratio, ratio, -1)
         x += self._bias.reshape(ratio, ratio, -1)
-        return x.swapaxes(0, 1).reshape(ratio, width * ratio, -1)
+        return x.swapaxes(1, 2).reshape(height * ratio, width * ratio, -1)
 
 
 class _FirstLayer:
     """What does not depend on the neighbours, for some rows at a time."""
 
-    def __init__(self, level, shape, coarser):
+    def __init__(self, level, shape, coarser, waves):
         self.level = level
         self.coarser = coarser
         if coarser is None:
@@ -148,29 +162,68 @@ class _FirstLayer:
         window = level.window
         outside = len(level._coarse_tables[0]) - 1
         self.padded, self.radius = pad_codes(coarser, window.coarse, outside)
-        height, width = shape
+        # Rows of the coarser map that go through its products together.
+        self.step = -(-_TOGETHER // coarser.shape[1])
+        step = self.step * window.ratio
         # Rows that are visited together, and those that come along.
-        num_rows = min(height, -(-width // window.slope) + 2 * window.ratio)
-        num_rows = -(-num_rows // window.ratio) * window.ratio
-        self.rows = np.empty((num_rows, width, level._bias.shape[1]))
+        num_rows = max(np.ptp(rows) for rows, _ in waves) + 1 + 2 * step
+        num_rows = -(-num_rows // step) * step
+        self.rows = np.empty((num_rows, shape[1], level._bias.shape[1]))
         self.done = 0
 
     def __call__(self, rows, columns):
         if self.coarser is None:
             return np.repeat(self.level._bias, len(rows), axis=0)
         ratio = self.level.window.ratio
-        while self.done <= rows[-1]:
+        while self.done <= rows.max():
+            first = self.done // ratio
+            last = min(first + self.step, len(self.coarser))
             start = self.done % len(self.rows)
-            self.rows[start : start + ratio] = self.level._coarse_rows(
-                self.padded, self.radius, self.done // ratio
+            self.done = last * ratio
+            end = start + (last - first) * ratio
+            self.rows[start:end] = self.level._coarse_rows(
+                self.padded, self.radius, first, last
             )
-            self.done += ratio
         return self.rows[rows % len(self.rows), columns]
+
+
+def _waves(shape, slope):
+    """Pairs `(rows, columns)` of the places that are visited together."""
+    height, width = shape
+    waves = []
+    for wave in range(width + slope * (height - 1)):
+        first = max(0, -(-(wave - width + 1) // slope))
+        rows = np.arange(first, min(height - 1, wave // slope) + 1)
+        if len(rows):
+            waves.append((rows, wave - slope * rows))
+    return waves
+
+
+def _join(waves):
+    """The same places in the same order, more of them together."""
+    joined = []
+    start = count = 0
+    for i, (rows, _) in enumerate(waves):
+        count += len(rows)
+        if count >= _TOGETHER or i == len(waves) - 1:
+            joined.append(
+                tuple(
+                    np.concatenate(side)
+                    for side in zip(*waves[start : i + 1], strict=True)
+                )
+            )
+            start, count = i + 1, 0
+    return joined
 
 
 def _tables(embeddings, kernel):
     """`embeddings @ kernel_i` for each i: `(offsets, codes, hidden)`."""
     return np.stack([embeddings @ part for part in kernel])
+
+
+def _take(table, indices, out):
+    # NumPy's fastest way: without a check, straight into place.
+    table.take(indices, 0, out, "clip")
 
 
 @functools.cache
@@ -182,7 +235,8 @@ def _exponentials():
 
 
 def _counts(snapped):
-    table = _exponentials()
     below = snapped.max(axis=-1, keepdims=True) - snapped
-    np.minimum(below, len(table) - 1, out=below)
-    return frequencies(table[below.astype("int32")])
+    weights = np.empty_like(below)
+    # The last one is zero, as are all beyond.
+    _take(_exponentials(), below.astype("int32"), weights)
+    return frequencies(weights)

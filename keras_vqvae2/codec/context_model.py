@@ -82,7 +82,7 @@ class ContextModel:
         with one_blas_thread():
             return self._levels[level].scan(*args)
 
-    def scan(self, shapes, make_choose, snap):
+    def scan(self, shapes, make_choose, snap, known=None):
         """Visits the codes of all maps, coarse to fine; see `ContextLevel`.
 
         Args:
@@ -92,6 +92,7 @@ class ContextModel:
             snap: Function of `(scaled, first)`: logits in units of the grid,
                 `(N, num_embeddings)`, and the number of each one's first
                 logit, `(N,)`, to whole numbers.
+            known: The maps, where they are known beforehand: faster.
 
         Returns:
             Tuple of int32 arrays.
@@ -111,6 +112,7 @@ class ContextModel:
                 maps[-1] if maps else None,
                 make_choose(i),
                 snap_level,
+                None if known is None else known[i],
             )
             maps.append(codes)
             start += math.prod(shape)
@@ -146,7 +148,8 @@ class ContextModel:
                 sides.append((int(first[row] + column), side))
             return below
 
-        self.scan([level.shape for level in codes], make_choose, snap)
+        shapes = [level.shape for level in codes]
+        self.scan(shapes, make_choose, snap, codes)
         return encoder.message(), tuple(sorted(sides))
 
     def decode(self, message, sides, shapes):

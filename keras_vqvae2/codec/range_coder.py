@@ -33,15 +33,12 @@ def frequencies(weights):
     """
     free = TOTAL - weights.shape[-1]
     scale = free / weights.sum(axis=-1, keepdims=True)
-    counts = np.floor(weights * scale)
-    rest = free - counts.sum(axis=-1)
-    largest = np.argmax(weights, axis=-1)
-    np.put_along_axis(
-        counts,
-        largest[..., None],
-        np.take_along_axis(counts, largest[..., None], -1) + rest[..., None],
-        -1,
-    )
+    counts = weights * scale
+    np.floor(counts, out=counts)
+    rest = free - counts.sum(axis=-1, keepdims=True)
+    largest = np.argmax(weights, axis=-1, keepdims=True)
+    rest += np.take_along_axis(counts, largest, axis=-1)
+    np.put_along_axis(counts, largest, rest, axis=-1)
     return counts
 
 
