@@ -48,18 +48,19 @@ def write(args):
 @contextlib.contextmanager
 def noise(size):
     """Adds uniform noise to every logit of the context model."""
+    from keras_vqvae2.codec.context_level import GRID
     from keras_vqvae2.codec.context_level import ContextLevel
 
-    exact = ContextLevel._output_logits
+    exact = ContextLevel._scaled_logits
     rng = np.random.default_rng(0)
 
     def inexact(self, x):
-        logits = exact(self, x)
-        return logits + rng.uniform(-size, size, logits.shape)
+        scaled = exact(self, x)
+        return scaled + GRID * rng.uniform(-size, size, scaled.shape)
 
-    ContextLevel._output_logits = inexact
+    ContextLevel._scaled_logits = inexact
     yield
-    ContextLevel._output_logits = exact
+    ContextLevel._scaled_logits = exact
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ def _near_boundaries(size):
     )
     for level in context._levels:
         kernel, bias = level._output
-        bias = bias - OFFSET / GRID + rng.uniform(-size, size, bias.shape)
+        bias = bias - OFFSET + GRID * rng.uniform(-size, size, bias.shape)
         level._output = kernel, bias
     return context
 
@@ -149,13 +149,13 @@ def _with_noise(context, size, seed=2):
     )
     for level, original in zip(noisy._levels, context._levels, strict=True):
         level._output = original._output
-        exact = level._output_logits
+        exact = level._scaled_logits
 
         def inexact(x, exact=exact):
-            logits = exact(x)
-            return logits + rng.uniform(-size, size, logits.shape)
+            scaled = exact(x)
+            return scaled + GRID * rng.uniform(-size, size, scaled.shape)
 
-        level._output_logits = inexact
+        level._scaled_logits = inexact
     return noisy
 
 
