@@ -20,6 +20,7 @@ from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_pixel_values
+from keras_vqvae2.tiles import MAX_PIXELS
 from keras_vqvae2.weights import weight_arrays
 
 
@@ -27,7 +28,8 @@ class CompressMixin:
     """Code files of a model.
 
     A class with it has the attributes `vqvae`, `name` and `_context`, a dict
-    `_vectors`, and the methods `_encode_batches` and `decode`.
+    `_vectors`, a `Tiling` in `_tiling`, and the methods `_encode_batches` and
+    `decode`.
     """
 
     @property
@@ -65,7 +67,8 @@ class CompressMixin:
                 channels)` of different sizes.
             method: As for `codec.write_codes`; None takes the smallest.
             rate_weight: As for `encode`.
-            batch_size: Neighbouring images of one size at a time.
+            batch_size: Neighbouring images of one size at a time, fewer if
+                they are large.
             num_workers: Processes that write the files, as for
                 `codec.CodePool`.
 
@@ -122,21 +125,20 @@ class CompressMixin:
 
     def _encode_cheaply(self, images, rate_weight, pool):
         """Codes of a batch for `rate_weight`."""
-        images = ops.convert_to_tensor(images)
         codes = ()
         for level, quantizer in enumerate(self.vqvae.quantizers):
             if level not in self._vectors:
                 self._vectors[level] = compile_function(
                     self.vqvae,
-                    lambda images, *codes: self.vqvae.vectors(images, codes),
+                    lambda images, *codes: (self.vqvae.vectors(images, codes),),
                 )
-            vectors = self._vectors[level](images, *codes)
+            (vectors,) = self._tiling.encode(
+                self._vectors[level], images, len(images), codes
+            )
             codebook = ops.convert_to_numpy(quantizer.codebook)
             arguments = (
                 (image_vectors, codebook, coarser, rate_weight)
-                for image_vectors, *coarser in zip(
-                    ops.convert_to_numpy(vectors), *codes, strict=True
-                )
+                for image_vectors, *coarser in zip(vectors, *codes, strict=True)
             )
             cheapest = list(pool.map(cheapest_codes, arguments))
             codes = (*codes, np.stack(cheapest))
@@ -195,7 +197,9 @@ def _same_size(images, batch_size):
     batch = []
     for image in map(np.asarray, images):
         if batch and (
-            image.shape != batch[0].shape or len(batch) == batch_size
+            image.shape != batch[0].shape
+            or len(batch) == batch_size
+            or image.size * len(batch) >= 3 * MAX_PIXELS
         ):
             yield np.stack(batch)
             batch = []

@@ -11,6 +11,8 @@ def pad_to_multiple(images, multiple):
     The padding mirrors the image, as often as it takes for a tiny one.
     """
     height, width = images.shape[1:3]
+    if height % multiple == width % multiple == 0:
+        return images
     pads = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
     return np.pad(images, pads, mode="symmetric")
 

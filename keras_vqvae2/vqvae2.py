@@ -25,12 +25,14 @@ from keras_vqvae2.models.priors import Priors
 from keras_vqvae2.sampling import rejection
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.generate import generate_codes
+from keras_vqvae2.tiles import Tiling
 
 
 class VQVAE2(CompressMixin, HubMixin):
     """Images to codes and codes to images, with a trained model.
 
-    NumPy in, NumPy out, in batches that bound the memory. The weights are
+    NumPy in, NumPy out, in batches, and images above 4 megapixels in tiles,
+    that bound the memory; the results are those of the whole. The weights are
     those of `vqvae`, a `HierarchicalVQVAE`, which is there for training.
 
     Args:
@@ -80,6 +82,7 @@ class VQVAE2(CompressMixin, HubMixin):
             vqvae,
             lambda images: vqvae._quantize_levels(images, training=False)[1],
         )
+        self._tiling = Tiling(vqvae.strides, vqvae.num_residual_blocks)
         self._vectors = {}
         self._decoders = {}
         self._samplers = {}
@@ -163,16 +166,7 @@ class VQVAE2(CompressMixin, HubMixin):
         return self._encode_batches(images, batch_size)
 
     def _encode_batches(self, images, batch_size):
-        batches = [
-            [
-                ops.convert_to_numpy(level_codes)
-                for level_codes in self._encode(ops.convert_to_tensor(batch))
-            ]
-            for batch in batches_of(images, batch_size)
-        ]
-        return tuple(
-            np.concatenate(maps) for maps in zip(*batches, strict=True)
-        )
+        return self._tiling.encode(self._encode, images, batch_size)
 
     def decode(self, codes, levels=None, batch_size=8):
         """Images of codes.
@@ -182,7 +176,7 @@ class VQVAE2(CompressMixin, HubMixin):
                 coarse to fine, as `encode` returns them.
             levels: Decode from the first `levels` maps only (figure 3 of the
                 paper): what the coarse maps hold. None takes all.
-            batch_size: Images at a time.
+            batch_size: Images at a time, fewer if they are large.
 
         Returns:
             uint8 array `(batch, height, width, channels)`.
@@ -199,19 +193,8 @@ class VQVAE2(CompressMixin, HubMixin):
                     ops.round(self.vqvae.decode(maps, levels)), "uint8"
                 ),
             )
-        decode = self._decoders[levels]
-        return np.concatenate(
-            [
-                ops.convert_to_numpy(decode(*maps))
-                for maps in zip(
-                    *(
-                        batches_of(level_codes, batch_size)
-                        for level_codes in codes
-                    ),
-                    strict=True,
-                )
-            ]
-        )
+        codes = [ops.convert_to_numpy(level_codes) for level_codes in codes]
+        return self._tiling.decode(self._decoders[levels], codes, batch_size)
 
     def reconstruct(self, images, levels=None, batch_size=8):
         """Decoded codes of images of any size.
@@ -224,7 +207,7 @@ class VQVAE2(CompressMixin, HubMixin):
             images: uint8 or float array `(batch, height, width, channels)`,
                 pixel values 0..255.
             levels: As for `decode`.
-            batch_size: Images at a time.
+            batch_size: Images at a time, fewer if they are large.
 
         Returns:
             uint8 array of the images' shape.

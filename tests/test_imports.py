@@ -25,6 +25,7 @@ ORDER = (
     "sampling",
     "codec",
     "visualization",
+    "tiles",
     "compression",
     "vqvae2",
     "recipes",

@@ -92,13 +92,13 @@ class ContextLevel:
         padded, radius = pad_codes(
             codes.astype("int32"), window.neighbors, self.num_embeddings
         )
-        waves = _waves(shape, window.slope)
+        waves = [wave for wave in _waves(shape, window.slope) if len(wave[0])]
         if known is not None:
             waves = _join(waves)
         stride = padded.shape[1]
         flat = padded.reshape(-1)
         steps = np.array([dy * stride + dx for dy, dx in window.neighbors])
-        first_layer = _FirstLayer(self, shape, coarser, waves)
+        first_layer = _FirstLayer(self, coarser, waves)
         for rows, columns in waves:
             places = (rows + radius) * stride + columns + radius
             x = first_layer(rows, columns)
@@ -126,76 +126,98 @@ class ContextLevel:
         x += bias
         return x
 
-    def _coarse_rows(self, padded, radius, first, last):
-        """What some rows of the coarser map add to the first layer.
+    def _coarse_part(self, near):
+        """What the coarser codes add to the first layer.
 
-        Array `((last - first) * ratio, width * ratio, hidden)`, for the rows
-        that they cover.
+        Args:
+            near: Integer array `(N, (2 r + 1)^2)`, the codes that are seen
+                from N places of the coarser map.
+
+        Returns:
+            Array `(N, ratio^2, hidden)`, for the places that each covers.
         """
-        height, width = last - first, padded.shape[1] - 2 * radius
-        x = np.empty((height, width, len(self._coarse_bias)))
+        x = np.empty((len(near), len(self._coarse_bias)))
         x[:] = self._coarse_bias
         part = np.empty_like(x)
-        for (dy, dx), table in zip(
-            self.window.coarse, self._coarse_tables, strict=True
-        ):
-            top, left = first + radius + dy, radius + dx
-            codes = padded[top : top + height, left : left + width]
+        for table, codes in zip(self._coarse_tables, near.T, strict=True):
             _take(table, codes, part)
             x += part
         np.maximum(x, 0, out=x)
-        ratio = self.window.ratio
-        x = x.reshape(-1, x.shape[-1]) @ self._coarse_output
-        x = x.reshape(height, width, ratio, ratio, -1)
-        x += self._bias.reshape(ratio, ratio, -1)
-        return x.swapaxes(1, 2).reshape(height * ratio, width * ratio, -1)
+        x = (x @ self._coarse_output).reshape(len(x), *self._bias.shape)
+        x += self._bias
+        return x
 
 
 class _FirstLayer:
-    """What does not depend on the neighbours, for some rows at a time."""
+    """What does not depend on the neighbours, for a wave at a time.
 
-    def __init__(self, level, shape, coarser, waves):
+    The coarser map is gone through in waves of its own, a little ahead: of
+    its parts, which are large, only those of a few waves are there at a time.
+    """
+
+    def __init__(self, level, coarser, waves):
         self.level = level
         self.coarser = coarser
         if coarser is None:
             return
         window = level.window
         outside = len(level._coarse_tables[0]) - 1
-        self.padded, self.radius = pad_codes(coarser, window.coarse, outside)
-        # Rows of the coarser map that go through its products together.
-        self.step = -(-_TOGETHER // coarser.shape[1])
-        step = self.step * window.ratio
-        # Rows that are visited together, and those that come along.
-        num_rows = max(np.ptp(rows) for rows, _ in waves) + 1 + 2 * step
-        num_rows = -(-num_rows // step) * step
-        self.rows = np.empty((num_rows, shape[1], level._bias.shape[1]))
+        padded, radius = pad_codes(coarser, window.coarse, outside)
+        self.stride = padded.shape[1]
+        self.flat = padded.reshape(-1)
+        self.origin = radius * self.stride + radius
+        self.steps = np.array(
+            [dy * self.stride + dx for dy, dx in window.coarse]
+        )
+        self.waves = _waves(coarser.shape, window.slope)
+        # Waves of the coarser map that go through its products together, and
+        # those that one of `waves` reaches across.
+        largest = max(len(rows) for rows, _ in self.waves)
+        self.together = -(-_TOGETHER // largest)
+        reach = max(np.ptp(self._wave(*wave, 1)) for wave in waves)
+        reach += (window.ratio - 1) * (1 + window.slope)
+        num_waves = reach // window.ratio + 2 + self.together
+        self.parts = np.empty(
+            (num_waves, len(coarser), *level._bias.shape), "float64"
+        )
         self.done = 0
+
+    def _wave(self, rows, columns, ratio):
+        return columns // ratio + self.level.window.slope * (rows // ratio)
 
     def __call__(self, rows, columns):
         if self.coarser is None:
             return np.repeat(self.level._bias, len(rows), axis=0)
         ratio = self.level.window.ratio
-        while self.done <= rows.max():
-            first = self.done // ratio
-            last = min(first + self.step, len(self.coarser))
-            start = self.done % len(self.rows)
-            self.done = last * ratio
-            end = start + (last - first) * ratio
-            self.rows[start:end] = self.level._coarse_rows(
-                self.padded, self.radius, first, last
-            )
-        return self.rows[rows % len(self.rows), columns]
+        waves = self._wave(rows, columns, ratio)
+        while self.done <= waves.max():
+            some = self.waves[self.done : self.done + self.together]
+            self.done += len(some)
+            self._add(*map(np.concatenate, zip(*some, strict=True)))
+        places = rows % ratio * ratio + columns % ratio
+        return self.parts[waves % len(self.parts), rows // ratio, places]
+
+    def _add(self, rows, columns):
+        """Computes the parts of some places of the coarser map."""
+        places = self.origin + rows * self.stride + columns
+        near = self.flat[places[:, None] + self.steps]
+        waves = self._wave(rows, columns, 1)
+        self.parts[waves % len(self.parts), rows] = self.level._coarse_part(
+            near
+        )
 
 
 def _waves(shape, slope):
-    """Pairs `(rows, columns)` of the places that are visited together."""
+    """Pairs `(rows, columns)` of the places with each `column + slope * row`.
+
+    Some are empty if the map is narrow.
+    """
     height, width = shape
     waves = []
     for wave in range(width + slope * (height - 1)):
         first = max(0, -(-(wave - width + 1) // slope))
         rows = np.arange(first, min(height - 1, wave // slope) + 1)
-        if len(rows):
-            waves.append((rows, wave - slope * rows))
+        waves.append((rows, wave - slope * rows))
     return waves
 
 

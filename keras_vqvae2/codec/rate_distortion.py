@@ -33,17 +33,17 @@ def cheapest_codes(vectors, codebook, coarser, rate_weight, model):
             "train a context model."
         )
     height, width, _ = vectors.shape
-    vectors = vectors.astype("float64")
     codebook = codebook.astype("float64")
     norms = np.sum(codebook**2, axis=-1)
 
     def squared_distances(some):
         """Less the vectors' own norms, which are the same for all codes."""
-        return norms - 2 * some @ codebook.T
+        return norms - 2 * some.astype("float64") @ codebook.T
 
     # Row by row: all at once take a gigabyte for a megapixel.
     nearest = sum(squared_distances(row).min(axis=-1).sum() for row in vectors)
-    mean = (nearest + np.sum(vectors**2)) / (height * width)
+    norm = sum(np.sum(row.astype("float64") ** 2) for row in vectors)
+    mean = (nearest + norm) / (height * width)
     weight = rate_weight * max(mean, 1e-12)
 
     def choose(rows, columns, counts):
