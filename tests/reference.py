@@ -117,3 +117,129 @@ class Reference:
             codebook = self.weights[f"quantizer_{name}/embeddings"]
             loss += beta * np.mean((x - codebook[c]) ** 2)
         return loss
+
+
+class ReferencePrior(Reference):
+    """A `PixelSNAILPrior`, one position after another.
+
+    Args:
+        weights: As for `Reference`.
+        num_heads: Heads of each attention layer.
+        attention_after: Numbers of the blocks that one follows.
+    """
+
+    def __init__(self, weights, num_heads, attention_after):
+        super().__init__(weights)
+        self.num_heads = num_heads
+        self.attention_after = attention_after
+
+    def dense(self, x, name):
+        kernel, bias = self.layer(name)
+        return x @ kernel.reshape(kernel.shape[-2:]) + bias
+
+    def gate(self, x):
+        features, gates = np.split(x, 2)
+        return np.tanh(features) / (1 + np.exp(-gates))
+
+    def block(self, vertical, horizontal, number, label, condition):
+        """Maps `(height, width, channels)` after a gated block."""
+        name = f"block_{number}"
+        height, width, _ = vertical.shape
+        kernel, bias = self.layer(f"{name}/vertical_conv")
+        side = kernel.shape[1] // 2
+        added = np.zeros((height, width, 2, len(bias)))
+        if condition is not None:
+            kernel_c = self.weights[f"{name}/condition_projection/kernel"][0, 0]
+            added += (condition @ kernel_c).reshape(added.shape)
+        if label is not None:
+            vector = self.weights["class_embedding/embeddings"][label]
+            kernel_c = self.weights[f"{name}/class_projection/kernel"]
+            added += (vector @ kernel_c).reshape(2, -1)
+
+        def before(x, row, column):
+            """The pixel, zeros outside of the map."""
+            inside = 0 <= row < height and 0 <= column < width
+            return x[row, column] if inside else np.zeros(x.shape[-1])
+
+        own = number > 0  # mask type B sees itself
+        new_vertical = vertical * own
+        for r in range(height):
+            for c in range(width):
+                x = bias + added[r, c, 0]
+                for i in range(len(kernel)):
+                    for j in range(-side, side + 1):
+                        above = before(vertical, r - side + i, c + j)
+                        x = x + above @ kernel[i, side + j]
+                new_vertical[r, c] += self.dense(
+                    self.gate(x), f"{name}/vertical_projection"
+                )
+        kernel, bias = self.layer(f"{name}/horizontal_conv")
+        across = self.weights[f"{name}/vertical_to_horizontal/kernel"][0, 0]
+        new_horizontal = horizontal * own
+        for r in range(height):
+            for c in range(width):
+                x = bias + added[r, c, 1] + new_vertical[r, c] @ across
+                for j in range(kernel.shape[1]):
+                    left = before(horizontal, r, c - side + j)
+                    x = x + left @ kernel[0, j]
+                new_horizontal[r, c] += self.dense(
+                    self.gate(x), f"{name}/horizontal_projection"
+                )
+        return new_vertical, new_horizontal
+
+    def attention(self, horizontal, embedded, number):
+        """What the earlier positions tell each one."""
+        name = f"attention_{number}"
+        height, width, _ = horizontal.shape
+        place = (
+            self.weights[f"{name}/row_embedding"]
+            + self.weights[f"{name}/column_embedding"]
+        ).reshape(height * width, -1)
+        dim = place.shape[-1] // 2
+        queries = self.dense(horizontal, f"{name}/query").reshape(-1, dim)
+        queries = queries + place[:, :dim]
+        keys = np.concatenate([horizontal, embedded], axis=-1)
+        keys = self.dense(keys, f"{name}/key_value").reshape(-1, 2 * dim)
+        keys, values = keys[:, :dim] + place[:, dim:], keys[:, dim:]
+        result = np.zeros((height * width, dim))
+        for head in np.split(np.arange(dim), self.num_heads):
+            for i in range(1, height * width):
+                scores = keys[:i, head] @ queries[i, head] / len(head) ** 0.5
+                scores = np.exp(scores - scores.max())
+                result[i, head] = scores @ values[:i, head] / scores.sum()
+        result = result.reshape(height, width, dim)
+        return self.dense(result, f"attention_projection_{number}")
+
+    def condition(self, coarser):
+        """The coarser map at the size of the own one."""
+        x = self.weights["condition_embedding_0/embeddings"][coarser][None]
+        x = self.residual_stack(x, "condition_stack")
+        return transposed_conv(x, self.layer("condition_upsample_0_0"))[0]
+
+    def __call__(self, codes, label=None, coarser=None):
+        """Logits `(height, width, num_embeddings)` of one map of codes."""
+        embedded = self.weights["code_embedding/embeddings"][codes]
+        condition = None if coarser is None else self.condition(coarser)
+        vertical = horizontal = embedded
+        number = 0
+        while f"block_{number}/vertical_conv/kernel" in self.weights:
+            vertical, horizontal = self.block(
+                vertical, horizontal, number, label, condition
+            )
+            if number == 0:
+                rows = self.weights["row_embedding/embeddings"]
+                columns = self.weights["column_embedding/embeddings"]
+                place = rows[:, None] + columns
+                vertical, horizontal = vertical + place, horizontal + place
+            if number in self.attention_after:
+                layer = self.attention_after.index(number)
+                horizontal = horizontal + self.attention(
+                    horizontal, embedded, layer
+                )
+            number += 1
+        x, number = horizontal, 0
+        while f"output_{number}_hidden/kernel" in self.weights:
+            y = relu(self.dense(relu(x), f"output_{number}_residual"))
+            x = x + self.dense(y, f"output_{number}_hidden")
+            number += 1
+        return self.dense(relu(x), "logits")
