@@ -1,4 +1,5 @@
 import os
+import socket
 
 # Most of the time on JAX goes into compiling programs that run once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -32,3 +33,12 @@ def fresh_state():
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(None)
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("bundled weights must not touch the network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
