@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pathlib
 import time
@@ -10,6 +11,8 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.interrupts import Held
+from keras_vqvae2.interrupts import stop
 from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
@@ -34,7 +37,9 @@ def resumable_fit(
     optimizer, metrics of the epoch so far, position in the data, history) is
     written every few minutes and at the end. A run that was killed and
     started again resumes from it: batches, weights and logs equal those of an
-    uninterrupted run.
+    uninterrupted run. After Ctrl-C or SIGTERM it finishes the step, or the
+    validation, and writes a checkpoint first; a second signal stops at once.
+    Several workers are stopped at once, since they wait for each other.
 
     Args:
         model: Compiled and built Keras model.
@@ -56,6 +61,8 @@ def resumable_fit(
 
     Raises:
         FileExistsError: If the checkpoint exists and `resume` is false.
+        KeyboardInterrupt: After Ctrl-C, when the checkpoint is written.
+        SystemExit: After SIGTERM, likewise, with the exit code 143.
         ValueError: If the checkpoint does not fit the model, was made with
             other `steps_per_epoch`, or an argument is out of range.
 
@@ -92,26 +99,31 @@ def resumable_fit(
         checkpoint.restore()
     callbacks += [checkpoint] if logs else [history, checkpoint]
 
-    # An epoch that was interrupted is finished by a call of its own; the last
-    # one may be short.
-    while checkpoint.step < steps:
-        epoch, done = divmod(checkpoint.step, steps_per_epoch)
-        if done or steps - checkpoint.step < steps_per_epoch:
-            until = min((epoch + 1) * steps_per_epoch, steps)
-            epochs, length = epoch + 1, until - checkpoint.step
-        else:
-            epochs, length = steps // steps_per_epoch, steps_per_epoch
-        model.fit(
-            make_dataset(checkpoint.step),
-            initial_epoch=epoch,
-            epochs=epochs,
-            steps_per_epoch=length,
-            callbacks=callbacks,
-            **kwargs,
-        )
-        if model.stop_training:  # by a callback
-            break
-    checkpoint.save()
+    scope = contextlib.nullcontext()
+    if worker()[1] == 1:
+        scope = checkpoint.held.scope()
+    with scope:
+        # An epoch that was interrupted is finished by a call of its own; the
+        # last one may be short.
+        while checkpoint.step < steps:
+            epoch, done = divmod(checkpoint.step, steps_per_epoch)
+            if done or steps - checkpoint.step < steps_per_epoch:
+                until = min((epoch + 1) * steps_per_epoch, steps)
+                epochs, length = epoch + 1, until - checkpoint.step
+            else:
+                epochs, length = steps // steps_per_epoch, steps_per_epoch
+            model.fit(
+                make_dataset(checkpoint.step),
+                initial_epoch=epoch,
+                epochs=epochs,
+                steps_per_epoch=length,
+                callbacks=callbacks,
+                **kwargs,
+            )
+            if model.stop_training:  # by a callback
+                break
+        checkpoint.save()
+        checkpoint.stop_if_asked()
     return history.history
 
 
@@ -126,6 +138,7 @@ class _Checkpoint(keras.callbacks.Callback):
         self.seconds = 60 * minutes
         self.step = 0
         self.history = history
+        self.held = Held("Finishing the step; once more to stop at once.")
         self._saved_at = time.monotonic()
         self._metric_values = None
 
@@ -244,6 +257,7 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def _save_if_due(self):
         due = time.monotonic() - self._saved_at >= self.seconds
+        due = due or self.held.number is not None
         if worker()[1] > 1 and keras.backend.backend() == "tensorflow":
             # The workers read their metrics together, so at the same step.
             if self.seconds and self.step % 16:
@@ -257,6 +271,16 @@ class _Checkpoint(keras.callbacks.Callback):
             )
         if due:
             self.save()
+            self.stop_if_asked()
+
+    def stop_if_asked(self):
+        """Raises what a signal that was held back would have raised."""
+        if self.held.number is not None:
+            stop(
+                self.held.number,
+                f"Stopped after step {self.step}, saved in {self.path}: go on "
+                "from there with `resume=True`.",
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due()

@@ -345,6 +345,25 @@ def test_train_errors(capsys, photos, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough")
+def test_a_signal_ends_a_training_with_a_checkpoint(
+    capsys, photos, tmp_path, monkeypatch
+):
+    class Interrupted(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(
+        keras_vqvae2.recipes._run, "TrainingLog", lambda *_: Interrupted()
+    )
+    assert main(_train_arguments(photos, tmp_path / "run", 3)) == 143
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Stopped after step 1, saved in" in error
+    assert error.endswith("go on from there with --resume.\n")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )

@@ -1,4 +1,5 @@
 import csv
+import signal
 
 import keras
 import numpy as np
@@ -90,6 +91,59 @@ def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
     ]
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == 1 + -(-14 // steps_per_epoch)
+
+
+class _SignalAt(keras.callbacks.Callback):
+    def __init__(self, number, step, times=1):
+        super().__init__()
+        self.number, self.step, self.times = number, step, times
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(to_numpy(self.model.optimizer.iterations)) == self.step:
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "error"),
+    [
+        (signal.SIGINT, 1, KeyboardInterrupt),
+        (signal.SIGTERM, 2, SystemExit),  # The last of its epoch.
+    ],
+)
+def test_a_signal_waits_for_the_step_and_a_checkpoint(
+    tmp_path, number, step, error
+):
+    path = tmp_path / "checkpoint.safetensors"
+    before = signal.getsignal(number)
+
+    def fit(*callbacks):
+        return resumable_fit(
+            _model(),
+            _batches,
+            4,
+            path,
+            steps_per_epoch=2,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    with pytest.raises(error) as caught:
+        fit(_SignalAt(number, step))
+    assert f"after step {step}, saved in {path}: go on" in str(caught.value)
+    assert signal.getsignal(number) == before
+    assert getattr(caught.value, "code", 143) == 143
+    assert fit()["step"] == [2, 4]
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    callback = _SignalAt(signal.SIGINT, 1, times=2)
+    with pytest.raises(KeyboardInterrupt, match="^interrupted$"):
+        resumable_fit(
+            _model(), _batches, 4, path, callbacks=[callback], verbose=0
+        )
+    assert not path.exists()
 
 
 def test_history_and_prolonging(tmp_path):
