@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.replicas import replica_sum
 from keras_vqvae2.backend.step_record import current_part
 from keras_vqvae2.backend.step_record import current_record
@@ -85,11 +86,7 @@ class VectorQuantizer(keras.layers.Layer):
     ):
         # Inputs and state stay float32 where the policy says bfloat16.
         super().__init__(autocast=False, **kwargs)
-        if not commitment_cost >= 0:
-            raise ValueError(
-                "`commitment_cost` must not be negative. Received: "
-                f"{commitment_cost!r}"
-            )
+        check_number("commitment_cost", commitment_cost, 0)
         if not 0 <= dead_code_threshold < 1:
             raise ValueError(
                 "`dead_code_threshold` is a share of the mean count and must "

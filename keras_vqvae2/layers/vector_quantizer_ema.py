@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.layers.vector_quantizer import VectorQuantizer
 
 
@@ -78,10 +79,7 @@ class VectorQuantizerEMA(VectorQuantizer):
         )
         if not 0 < decay < 1:
             raise ValueError(f"`decay` must be in (0, 1). Received: {decay!r}")
-        if not epsilon > 0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: {epsilon!r}"
-            )
+        check_number("epsilon", epsilon, 0, above=True)
         self.decay = decay
         self.epsilon = epsilon
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_vqvae2.arguments import check_integer
+
 
 def is_symbolic(x):
     """Whether `x` is a tensor without a value: inside a traced function."""
@@ -131,6 +133,7 @@ def check_training_images(x, model):
 
 def check_image_size(image_size, model):
     """Raises ValueError unless square images of this size can be encoded."""
+    check_integer("image_size", image_size)
     if image_size % model.total_stride:
         raise ValueError(
             f"The image size must be a multiple of {model.total_stride}, the "

@@ -1,6 +1,7 @@
 import keras
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.distribution import check_batch_size
 from keras_vqvae2.backend.distribution import worker
 
@@ -28,7 +29,8 @@ class BuiltInLoss:
 
         Raises:
             ValueError: If a loss or metrics are given, since the model has its
-                own, or an argument does not fit.
+                own, or an argument, the optimizer's learning rate or its
+                clipping does not fit.
         """
         own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         if given := sorted(own & set(kwargs)):
@@ -48,6 +50,7 @@ class BuiltInLoss:
                 f"gradient_accumulation_steps="
                 f"{optimizer.gradient_accumulation_steps})."
             )
+        _check_numbers(getattr(optimizer, "inner_optimizer", optimizer))
         self.gradient_accumulation_steps = steps
         super().compile(optimizer=optimizer, **kwargs)
 
@@ -96,3 +99,12 @@ class BuiltInLoss:
         for size in sizes:
             if size is not None:
                 check_batch_size(size, self.gradient_accumulation_steps)
+
+
+def _check_numbers(optimizer):
+    # Of a schedule, that of the first step.
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    check_number("learning_rate", rate, 0)
+    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if getattr(optimizer, name) is not None:
+            check_number(name, getattr(optimizer, name), 0, above=True)

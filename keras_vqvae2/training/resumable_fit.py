@@ -4,10 +4,12 @@ import pathlib
 import time
 
 import keras
+import numpy as np
 import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
@@ -17,6 +19,8 @@ from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
 
+# A loss scale that starts too high costs fewer.
+_MAX_SKIPPED = 100
 _FORMAT = "keras-vqvae2 checkpoint 2"
 
 
@@ -63,8 +67,10 @@ def resumable_fit(
         FileExistsError: If the checkpoint exists and `resume` is false.
         KeyboardInterrupt: After Ctrl-C, when the checkpoint is written.
         SystemExit: After SIGTERM, likewise, with the exit code 143.
-        ValueError: If the checkpoint does not fit the model, was made with
-            other `steps_per_epoch`, or an argument is out of range.
+        ValueError: If the checkpoint does not fit the model, holds values
+            that are not finite, was made with other `steps_per_epoch`, or an
+            argument is out of range; or if most steps, for a hundred of them
+            or until the end, were skipped for gradients that are not finite.
 
     Example:
 
@@ -84,6 +90,7 @@ def resumable_fit(
     """
     check_integer("steps", steps)
     check_integer("steps_per_epoch", steps_per_epoch)
+    check_number("checkpoint_minutes", checkpoint_minutes, 0)
     callbacks = list(kwargs.pop("callbacks", ()))
     logs = [c for c in callbacks if isinstance(c, EpochHistory)]
     history = logs[0] if logs else EpochHistory()
@@ -124,6 +131,7 @@ def resumable_fit(
                 break
         checkpoint.save()
         checkpoint.stop_if_asked()
+    checkpoint.check_skipped()
     return history.history
 
 
@@ -226,6 +234,13 @@ class _Checkpoint(keras.callbacks.Callback):
                 f"{self.path} does not fit this model and optimizer: "
                 f"{len(differing)} entries differ, first {differing[:3]}."
             )
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"{self.path} is of a run that has failed: {name} has "
+                    "values that are not finite. Start a new one, with a lower "
+                    "`learning_rate`."
+                )
         for name, variable in variables.items():
             if not name.startswith("metric/"):
                 variable.assign(arrays[name])
@@ -283,4 +298,26 @@ class _Checkpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
+        self.check_skipped(minimum=_MAX_SKIPPED)
         self._save_if_due()
+
+    def check_skipped(self, minimum=1):
+        """Raises ValueError if most of the last steps changed nothing.
+
+        Args:
+            minimum: Number of steps, in whole epochs, that are looked at.
+        """
+        skipped, since = 0, self.step
+        ends = [0, *(row["step"] for row in self.history.rows)]
+        for row, start in zip(
+            reversed(self.history.rows), reversed(ends[:-1]), strict=True
+        ):
+            if 2 * row.get("skipped_steps", 0) <= row["step"] - start:
+                break
+            skipped, since = skipped + row["skipped_steps"], start
+        if self.step - since >= minimum:
+            raise ValueError(
+                f"Since step {since}, {skipped:.0f} of {self.step - since} "
+                "steps changed nothing, as their gradients were not finite. "
+                "Try a lower `learning_rate`."
+            )

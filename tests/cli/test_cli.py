@@ -342,6 +342,21 @@ def test_train_errors(capsys, photos, tmp_path):
     assert "absent" in _fails(capsys, *argv)
     argv = _train_arguments(photos, output, 6)
     assert "no preset 'x'" in _fails(capsys, *argv, "--preset", "x")
+    for option, value, message in (
+        ("--strides", 128, "--strides must be a list of"),
+        (
+            "--residual-dim",
+            8193,
+            "--residual-dim must be an integer in",
+        ),
+        ("--num-residual-blocks", 33, "--num-residual-blocks must be an"),
+        ("--level-dropout", "nan", "--level-dropout must be a number"),
+        ("--level-dropout", -1, "--level-dropout must be a number"),
+        ("--level-dropout", 5, "--level-dropout must be a number"),
+        ("--warmup-steps", 7, "must fit into --steps 6"),
+        ("--validation-size", 20, "multiple of 8"),
+    ):
+        assert message in _fails(capsys, *argv, option, value)
     assert not output.exists()
 
 

@@ -4,10 +4,13 @@ import signal
 import keras
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 import tensorflow as tf
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2.models import hierarchical_vqvae
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
@@ -22,6 +25,10 @@ def _batches(step):
         return tf.cast(values, tf.uint8)
 
     return tf.data.Dataset.range(step, 10**9).map(batch)
+
+
+def _nothing(*_):
+    pass
 
 
 def _model(**kwargs):
@@ -201,6 +208,58 @@ def test_errors(tmp_path):
         resumable_fit(_model(), _batches, 2, path)
 
 
+@pytest.mark.parametrize(
+    "kind", ["model", "optimizer", "metric", "model/quantizer_top/counts"]
+)
+def test_a_checkpoint_of_a_failed_run(tmp_path, kind):
+    path = tmp_path / "checkpoint.safetensors"
+    resumable_fit(_model(), _batches, 1, path, steps_per_epoch=2, verbose=0)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    name = next(
+        name
+        for name, array in arrays.items()
+        if name.startswith(kind) and array.dtype == "float32"
+    )
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    safetensors.numpy.save_file(arrays, path, metadata)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"{name} has values .* not finite"):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "message"),
+    [
+        (7, 100, "Since step 2, 5 of 5 steps changed nothing"),  # At the end.
+        (99, 4, "Since step 2, 4 of 4 steps changed nothing"),
+    ],
+)
+def test_skipped_steps_end_a_run(tmp_path, monkeypatch, steps, limit, message):
+    monkeypatch.setitem(resumable_fit.__globals__, "_MAX_SKIPPED", limit)
+
+    path = tmp_path / "checkpoint.safetensors"
+    options = {"steps_per_epoch": 2, "verbose": 0}
+    resumable_fit(_model(), _batches, 2, path, **options)
+
+    def poisoned(step):
+        return _batches(step).map(lambda x: tf.cast(x, tf.float32) * np.nan)
+
+    monkeypatch.setattr(hierarchical_vqvae, "check_training_images", _nothing)
+    with pytest.raises(ValueError, match=message):
+        resumable_fit(_model(), poisoned, steps, path, **options)
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), -1, float("inf"), None])
+def test_minutes_between_checkpoints(tmp_path, minutes):
+    with pytest.raises(ValueError, match="`checkpoint_minutes` must be"):
+        resumable_fit(
+            _model(), None, 2, tmp_path / "c", checkpoint_minutes=minutes
+        )
+
+
 def test_log_has_pictures_and_scalars(tmp_path):
     picture = np.full((8, 8, 3), 7, "uint8")
     log = TrainingLog(tmp_path, make_picture=lambda: picture, verbose=False)
@@ -224,3 +283,5 @@ def test_schedule():
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="must fit|fit into"):
         WarmupStableDecay(1.0, steps=3, warmup_steps=2, decay_steps=2)
+    with pytest.raises(ValueError, match="`learning_rate` must be a finite"):
+        WarmupStableDecay(float("nan"), steps=3)
