@@ -128,9 +128,11 @@ class CheckedArguments:
 
     @classmethod
     def from_model(cls, model_config):
-        """Those of a model's `get_config`."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: model_config[name] for name in names})
+        """Those of a model's `get_config`, or of its constructor."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(
+            **{k: v for k, v in model_config.items() if k in names},
+        )
 
 
 def _plain(value):
