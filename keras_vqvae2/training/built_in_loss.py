@@ -4,9 +4,10 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.distribution import check_batch_size
 from keras_vqvae2.backend.distribution import worker
+from keras_vqvae2.layers.saved_seeds import SavedSeeds
 
 
-class BuiltInLoss:
+class BuiltInLoss(SavedSeeds):
     """`compile` and `fit` of a model whose loss and metrics are its own."""
 
     gradient_accumulation_steps = 1

@@ -15,6 +15,7 @@ from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.interrupts import Held
 from keras_vqvae2.interrupts import stop
+from keras_vqvae2.layers.saved_seeds import seed_states
 from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
@@ -164,15 +165,8 @@ class _Checkpoint(keras.callbacks.Callback):
                 strict=True,
             )
         )
-        weights = {id(weight) for weight in model.weights}
-        metrics = {id(variable) for variable in model.metrics_variables}
-        seeds = [
-            variable
-            for variable in model.variables
-            if id(variable) not in weights | metrics
-        ]
         for kind, variables in (
-            ("seed", seeds),
+            ("seed", seed_states(model)),
             ("optimizer", model.optimizer.variables),
             ("metric", model.metrics_variables),
         ):
