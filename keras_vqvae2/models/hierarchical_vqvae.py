@@ -20,6 +20,7 @@ from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_levels
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import check_training_images
+from keras_vqvae2.models._inputs import checked_batches
 from keras_vqvae2.models._inputs import is_symbolic
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
@@ -448,9 +449,18 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         return ops.clip(images, 0.0, 255.0)
 
     def fit(self, x=None, *args, **kwargs):
-        """As `keras.Model.fit`; float images are first checked for range."""
+        """As `keras.Model.fit`; float images are first checked for range.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit, as far as
+                a look at the first batches shows.
+        """
         check_training_images(x, self)
-        return super().fit(x, *args, **kwargs)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)):
+            validation = validation[0]
+        check_training_images(validation, self)
+        return super().fit(checked_batches(x, self), *args, **kwargs)
 
     @property
     def metrics(self):

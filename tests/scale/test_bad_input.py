@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import runs
+import tensorflow as tf
 from tiny_models import PRIOR_SIZES
 from tiny_models import VQVAE_SIZES
 
@@ -67,6 +68,16 @@ def test_batch_that_the_devices_cannot_share():
             model.fit(images, batch_size=9)
         with pytest.raises(ValueError, match="batch of 1 .* by 2 devices"):
             model.fit(images, batch_size=4)  # The last one.
+    if BACKEND == "tensorflow":  # `fit` outside of the scope is usual there.
+        before = model.get_weights()
+        for data, message in (
+            (images, "batch of 1 .* by 2 devices"),
+            (tf.data.Dataset.from_tensor_slices(images).batch(4), "drop_rem"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                model.fit(data, batch_size=4 if data is images else None)
+        for weight, old in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(weight, old)
 
 
 def test_batch_that_cannot_be_split():
