@@ -16,6 +16,10 @@ from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
 from keras_vqvae2.weights import to_numpy
 
+once = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="once is enough"
+)
+
 
 def _batches(step):
     def batch(index):
@@ -115,7 +119,8 @@ class _SignalAt(keras.callbacks.Callback):
     ("number", "step", "error"),
     [
         (signal.SIGINT, 1, KeyboardInterrupt),
-        (signal.SIGTERM, 2, SystemExit),  # The last of its epoch.
+        # The last of its epoch.
+        pytest.param(signal.SIGTERM, 2, SystemExit, marks=once),
     ],
 )
 def test_a_signal_waits_for_the_step_and_a_checkpoint(
@@ -143,6 +148,7 @@ def test_a_signal_waits_for_the_step_and_a_checkpoint(
     assert fit()["step"] == [2, 4]
 
 
+@once
 def test_a_second_signal_does_not_wait(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     callback = _SignalAt(signal.SIGINT, 1, times=2)
@@ -208,6 +214,7 @@ def test_errors(tmp_path):
         resumable_fit(_model(), _batches, 2, path)
 
 
+@once
 @pytest.mark.parametrize(
     "kind", ["model", "optimizer", "metric", "model/quantizer_top/counts"]
 )
@@ -230,6 +237,7 @@ def test_a_checkpoint_of_a_failed_run(tmp_path, kind):
     assert path.read_bytes() == before
 
 
+@once
 @pytest.mark.parametrize(
     ("steps", "limit", "message"),
     [
