@@ -6,19 +6,46 @@ command's own.
 """
 
 import os
+import signal
 import sys
 
 
 def main():
     """Runs `keras_vqvae2.cli.main`; returns its exit code."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    handlers = _end_at_signals()
     message = None if command.startswith("-") else _start_backend()
     if message is not None:
         print(f"keras-vqvae2: error: {message}", file=sys.stderr)
         return 2
     from keras_vqvae2 import cli
 
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     return cli.main()
+
+
+def _end_at_signals():
+    """Ctrl-C and SIGTERM end the process, with one line.
+
+    An exception would pass through imports of libraries, some of which turn
+    it into another or drop it; and there is nothing to tidy up yet.
+
+    Returns:
+        The handlers before, by the number of the signal.
+    """
+    stderr = os.dup(2)  # The backend starts without.
+
+    def end(number, frame):
+        name = "interrupted" if number == signal.SIGINT else "terminated"
+        os.write(stderr, f"keras-vqvae2: {name}\n".encode())
+        os._exit(128 + number)
+
+    return {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
 
 
 def _start_backend():

@@ -15,6 +15,7 @@ ORDER = (
     "arguments",
     "images",
     "files",
+    "interrupts",
     "weights",
     "backend",
     "layers",

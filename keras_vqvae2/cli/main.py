@@ -6,6 +6,8 @@ import importlib.metadata
 import re
 import sys
 
+from keras_vqvae2 import interrupts
+
 # Each command is a module here, loaded only if it is asked for.
 COMMANDS = {
     "list": "List the presets and where their weights are.",
@@ -31,16 +33,17 @@ def main(argv=None):
 
     Returns:
         Exit code: 0, or 2 after one line on stderr that says what was wrong,
-        or 130 after Ctrl-C.
+        or 130 after Ctrl-C and 143 after SIGTERM, with such a line as well.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     command = argv[0] if argv else None
     flags = set()
     try:
-        parser = _parser(command)
-        args = parser.parse_args(argv)
-        flags = set(vars(args))
-        args.run(args)
+        with interrupts.terminated():
+            parser = _parser(command)
+            args = parser.parse_args(argv)
+            flags = set(vars(args))
+            args.run(args)
     except (ImportError, OSError, TypeError, ValueError) as error:
         # Some errors end with a hint for callers from Python.
         error = getattr(error, "without_hint", error)
@@ -49,9 +52,10 @@ def main(argv=None):
             f"keras-vqvae2: error: {in_flags(message, flags)}", file=sys.stderr
         )
         return 2
-    except KeyboardInterrupt:
-        print("keras-vqvae2: interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, interrupts.Terminated) as stop:
+        message = in_flags(str(stop) or "interrupted", flags)
+        print(f"keras-vqvae2: {message}", file=sys.stderr)
+        return getattr(stop, "code", 130)
     return 0
 
 

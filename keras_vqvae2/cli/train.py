@@ -75,6 +75,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    options = training_options(args, int(sys.stdout.isatty()))
     with distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
         vqvae = _model(args)
@@ -90,7 +91,7 @@ def run(args):
             resize=args.resize,
             data_dir=args.data_dir,
             download=args.download,
-            options=training_options(args, int(sys.stdout.isatty())),
+            options=options,
         )
     print(f"Trained model: {pathlib.Path(args.output) / 'model'}")
 

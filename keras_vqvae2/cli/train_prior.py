@@ -62,6 +62,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    options = training_options(args, int(sys.stdout.isatty()))
     with distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
         model = from_pretrained(args.model, dtype=args.dtype)
@@ -80,7 +81,7 @@ def run(args):
             args.codes,
             args.output,
             validation_codes=args.validation_codes,
-            options=training_options(args, int(sys.stdout.isatty())),
+            options=options,
         )
     print(f"Model with the prior: {pathlib.Path(args.output) / 'model'}")
 

@@ -78,11 +78,6 @@ def run(
         The history, a dict of lists.
     """
     output = pathlib.Path(output)
-    if options.optimizer not in OPTIMIZERS:
-        raise ValueError(
-            f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: "
-            f"{options.optimizer!r}"
-        )
     learning_rate = options.learning_rate
     if learning_rate is None:
         learning_rate = LEARNING_RATES[options.optimizer]

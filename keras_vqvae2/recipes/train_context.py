@@ -1,6 +1,5 @@
 """The context model of code files: from codes to `context.safetensors`."""
 
-import math
 import pathlib
 import tempfile
 
@@ -8,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
@@ -80,11 +80,8 @@ def train_context(
     ModelConfig(name, vqvae, context=config)
     check_integer("steps", steps)
     check_integer("batch_size", batch_size)
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(
-            "`learning_rate` must be a positive number. Received: "
-            f"{learning_rate!r}"
-        )
+    check_integer("seed", seed, minimum=0)
+    check_number("learning_rate", learning_rate, 0, above=True)
     maps = _read(model, codes)
     if validation_codes is None:
         held_out = np.arange(len(maps[0])) % _HELD_OUT == 0

@@ -79,6 +79,8 @@ def train_vqvae(
     options = options or TrainingOptions()
     check_output(output, options)
     check_image_size(image_size, vqvae)
+    if validation_size is not None:
+        check_image_size(validation_size, vqvae)
     reading = {"resize": resize, "data_dir": data_dir, "download": download}
 
     def make_dataset(step):

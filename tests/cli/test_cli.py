@@ -342,7 +342,41 @@ def test_train_errors(capsys, photos, tmp_path):
     assert "absent" in _fails(capsys, *argv)
     argv = _train_arguments(photos, output, 6)
     assert "no preset 'x'" in _fails(capsys, *argv, "--preset", "x")
+    for option, value, message in (
+        ("--strides", 128, "--strides must be a list of"),
+        (
+            "--residual-dim",
+            8193,
+            "--residual-dim must be an integer in",
+        ),
+        ("--num-residual-blocks", 33, "--num-residual-blocks must be an"),
+        ("--level-dropout", "nan", "--level-dropout must be a number"),
+        ("--level-dropout", -1, "--level-dropout must be a number"),
+        ("--level-dropout", 5, "--level-dropout must be a number"),
+        ("--warmup-steps", 7, "must fit into --steps 6"),
+        ("--validation-size", 20, "multiple of 8"),
+    ):
+        assert message in _fails(capsys, *argv, option, value)
     assert not output.exists()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough")
+def test_a_signal_ends_a_training_with_a_checkpoint(
+    capsys, photos, tmp_path, monkeypatch
+):
+    class Interrupted(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(
+        keras_vqvae2.recipes._run, "TrainingLog", lambda *_: Interrupted()
+    )
+    assert main(_train_arguments(photos, tmp_path / "run", 3)) == 143
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Stopped after step 1, saved in" in error
+    assert error.endswith("go on from there with --resume.\n")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.skipif(
