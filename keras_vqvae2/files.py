@@ -145,5 +145,7 @@ def read_sha256sums(path):
         match = re.fullmatch(r"([0-9a-f]{64}) [ *]([^/\\]+)", line)
         if match is None:
             raise ValueError(f"{path} is not a list of SHA-256 sums.")
+        if match[2] in sums:
+            raise ValueError(f"{path} lists {match[2]!r} twice.")
         sums[match[2]] = match[1]
     return sums

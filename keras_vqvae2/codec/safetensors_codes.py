@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from keras_vqvae2.codec.arrays import parse_arrays
+from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.codec.header import MAGIC
 from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes

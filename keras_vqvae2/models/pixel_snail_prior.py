@@ -9,12 +9,14 @@ from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.hub.config import prior_file
 from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.models.prior_layout import prior_layout_map
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
+from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
@@ -263,6 +265,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 f"priors of: {', '.join(config.priors) or 'no level'}."
             )
         path = snapshot.path(prior_file(level))
+        check_weights(path, prior_types(config.priors[level]))
         prior = cls(**vars(config.priors[level]), dtype=dtype)
         load_weights(prior, path)
         return prior
