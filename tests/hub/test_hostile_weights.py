@@ -14,6 +14,7 @@ from keras_vqvae2 import files
 from keras_vqvae2 import weights
 from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.arrays import read_header
+from keras_vqvae2.cli import main
 from keras_vqvae2.hub.config import PriorConfig
 from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.config import check_config
@@ -122,15 +123,14 @@ def test_large_priors_of_small_files_are_refused_unbuilt(
         keras_vqvae2.PixelSNAILPrior.from_pretrained(folder, "top")
 
 
-def with_header(arrays, change):
-    """A safetensors file whose header is changed as text."""
-    data = safetensors.numpy.save(arrays)
-    length = int.from_bytes(data[:8], "little")
-    header = change(data[8 : 8 + length].decode()).encode()
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-ARRAYS = {"a": np.arange(6, dtype="float32"), "b": np.zeros(2, "int64")}
+def test_info_builds_nothing(generator, tmp_path, unbuilt, capsys):
+    generator.save_pretrained(tmp_path / "generator")
+    assert main(["info", str(tmp_path / "generator")]) == 0
+    output = capsys.readouterr().out
+    assert f"parameters: {generator.vqvae.count_params()}\n" in output
+    for level, prior in generator.priors.items():
+        assert f"prior of {level}: " in output
+        assert f", {prior.count_params()} parameters, 3 classes" in output
 
 
 def entry(**changes):
