@@ -13,7 +13,7 @@ from keras_vqvae2.codec.range_coder import TOTAL
 from keras_vqvae2.codec.range_coder import frequencies
 from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
 from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.weights import read_weights
@@ -71,7 +71,7 @@ class CodeModel:
         Raises:
             As `keras_vqvae2.from_pretrained`.
         """
-        return cls.from_snapshot(find_snapshot(name_or_path, **options))
+        return load_snapshot(cls.from_snapshot, name_or_path, **options)
 
     @classmethod
     def from_snapshot(cls, snapshot):

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import keras
@@ -8,7 +9,7 @@ from keras_vqvae2.backend.remat import in_order
 from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.hub.config import prior_file
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
 from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
@@ -252,8 +253,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Raises:
             ValueError: If the model has no prior of this level.
         """
-        snapshot = find_snapshot(name_or_path, **kwargs)
-        return cls.from_snapshot(snapshot, level, dtype)
+        load = functools.partial(cls.from_snapshot, level=level, dtype=dtype)
+        return load_snapshot(load, name_or_path, **kwargs)
 
     @classmethod
     def from_snapshot(cls, snapshot, level="top", dtype=None):
