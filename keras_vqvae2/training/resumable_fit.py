@@ -3,10 +3,11 @@ import pathlib
 import time
 
 import keras
-import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arrays import parse_json
+from keras_vqvae2.arrays import read_arrays
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
@@ -115,6 +116,27 @@ def resumable_fit(
     return history.history
 
 
+def _check_state(path, state):
+    """Raises ValueError unless a checkpoint says how far it is."""
+    rows = state.get("history")
+    if not (
+        type(state.get("step")) is int
+        and 0 <= state["step"] < 2**63
+        and type(state.get("steps_per_epoch")) is int
+        and isinstance(rows, list)
+        and all(
+            isinstance(row, dict)
+            and type(row.get("epoch")) is int
+            and all(type(value) in (int, float) for value in row.values())
+            for row in rows
+        )
+    ):
+        raise ValueError(
+            f"{path} is not a whole checkpoint: it does not say its step or "
+            "its history."
+        )
+
+
 class _Checkpoint(keras.callbacks.Callback):
     """Saves and restores all that training changes."""
 
@@ -184,17 +206,17 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def restore(self):
         try:
-            with safetensors.safe_open(self.path, framework="numpy") as file:
-                state = json.loads((file.metadata() or {}).get("state", "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except safetensors.SafetensorError as error:
+            arrays, metadata = read_arrays(self.path)
+            state = parse_json(metadata.get("state", "{}"))
+        except ValueError as error:
             raise ValueError(
                 f"{self.path} is not a whole checkpoint: {error}"
             ) from error
-        if state.get("format") != _FORMAT:
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.path} is no checkpoint of this version of keras-vqvae2."
             )
+        _check_state(self.path, state)
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise ValueError(
                 f"{self.path} was made with steps_per_epoch="
