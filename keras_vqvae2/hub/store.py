@@ -3,10 +3,9 @@
 import pathlib
 import re
 
-import huggingface_hub
-
 import keras_vqvae2
 from keras_vqvae2 import files
+from keras_vqvae2.hub import patience
 from keras_vqvae2.hub.config import CONFIG
 from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import SUMS
@@ -256,7 +255,7 @@ class _Download:
     def __call__(self, name):
         force = self.force_download and name not in self.downloaded
         with explained(self.repo_id, self.revision, **self.options):
-            path = huggingface_hub.hf_hub_download(
+            path = patience.download(
                 self.repo_id,
                 name,
                 # A branch may move on between two files: stay with a commit.
