@@ -195,9 +195,14 @@ def parse_arrays(data):
     Raises:
         ValueError: As `read_header`.
     """
-    _read_header(io.BytesIO(data))
+    return parse_arrays_and_metadata(data)[0]
+
+
+def parse_arrays_and_metadata(data):
+    """As `read_arrays`, of the bytes of a file."""
+    _, metadata = _read_header(io.BytesIO(data))
     try:
-        return safetensors.numpy.load(data)
+        return safetensors.numpy.load(data), metadata
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a whole safetensors file: {error}") from error
 

@@ -16,6 +16,19 @@ except ImportError:  # Windows
     fcntl = None
 
 
+# A name has at most 255 bytes; names of temporary files are somewhat longer.
+_MAX_NAME = 100
+_TEMPORARY = re.compile(r"\.(.+)\.\w{8}\.tmp(\.[^.]*)?", re.DOTALL)
+
+
+def _temporary_name(name):
+    """The name itself, or a shorter one that tells it from others."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MAX_NAME:
+        return name
+    return hashlib.sha256(encoded).hexdigest()
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """A temporary path that becomes `path` when the block ends without error.
@@ -32,7 +45,8 @@ def atomic_path(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(_left_behind(path.parent).pop(path.name, ()))
+    left_behind = _left_behind(path.parent)
+    _remove_orphans(left_behind.pop(_temporary_name(path.name), ()))
     handle, temporary = _locked_file(path)
     try:
         yield temporary
@@ -124,12 +138,13 @@ _PATIENCE = 30.0  # seconds
 
 
 def _prefix(path):
-    return f".{path.name}."
+    return f".{_temporary_name(path.name)}."
 
 
 def _temporaries(path):
     """What `atomic_folder` of a path writes to, or left."""
-    return _list_temporaries(path.parent).get(path.name, [])
+    name = _temporary_name(path.name)
+    return _list_temporaries(path.parent).get(name, [])
 
 
 def _list_temporaries(folder):
@@ -138,7 +153,9 @@ def _list_temporaries(folder):
     # A folder that is not there, or must not be listed, has none for us.
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(folder)):
-            match = re.fullmatch(r"\.(.+)\.\w{8}\.tmp(\.\w+)?", name, re.DOTALL)
+            match = re.fullmatch(
+                r"\.(.+)\.\w{8}\.tmp(\.[^.]*)?", name, re.DOTALL
+            )
             if match:
                 found.setdefault(match[1], []).append(folder / name)
     return found
@@ -153,7 +170,10 @@ def _locked_file(path):
     """`(handle, path)` of a new temporary file that is locked."""
     while True:
         handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=_prefix(path), suffix=f".tmp{path.suffix}"
+            dir=path.parent,
+            prefix=_prefix(path),
+            # Some libraries go by the extension.
+            suffix=f".tmp{_temporary_name(path.suffix)[:16]}",
         )
         # Until it is locked, another process may take it for left behind.
         if _lock(handle) is not False and os.fstat(handle).st_nlink:

@@ -26,6 +26,7 @@ def test_files_of_killed_processes_are_removed(tmp_path):
             ".file.abcd_123.tmp.bin",
             ".file.bin.tmp.bin",
             ".file.bin.abcd_123.tmp.bin.txt",
+            ".file.bin.abcd_12.tmp.bin",
             "file.bin.abcd_123.tmp.bin",
         )
     ]
@@ -37,6 +38,15 @@ def test_files_of_killed_processes_are_removed(tmp_path):
             temporary.write_text("new")
     names = {path.name for path in (alive, *others)} | {"file.bin"}
     assert set(os.listdir(tmp_path)) == names
+
+
+def test_names_of_the_greatest_length(tmp_path):
+    for name in ("x" * 251 + ".bin", "." + "x" * 254):
+        for _ in range(2):
+            with files.atomic_path(tmp_path / name) as temporary:
+                temporary.write_text("new")
+    save(tmp_path / ("y" * 255), "new")
+    assert len(os.listdir(tmp_path)) == 3
 
 
 def test_folders_of_killed_processes_are_removed(tmp_path):
