@@ -65,11 +65,11 @@ def parse_json(text):
 
 
 def _object(pairs):
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has the key {reprlib.repr(twice)} twice")
+    mapping = {}
+    for name, value in pairs:
+        if name in mapping:
+            raise ValueError(f"it has the key {reprlib.repr(name)} twice")
+        mapping[name] = value
     return mapping
 
 

@@ -19,7 +19,7 @@ _FORMAT = "keras-vqvae2 code shards 2"
 # Without `source`, checksums and the shards' numbers.
 _OLD_FORMAT = "keras-vqvae2 code shards 1"
 _INDEX = "index.json"
-_MAX_INDEX_BYTES = 2**24
+_MAX_INDEX_BYTES = 2**22
 _LABELS = "labels"
 # What the shards of a run and its index say alike.
 _COMMON = ("format", "num_embeddings", "levels", "shard_size", "source")
@@ -357,7 +357,7 @@ def _read_index(path):
         "num_embeddings": 2**16,
         "shard_size": 2**31,
         "num_images": 2**40,
-        "num_shards": 2**20,
+        "num_shards": 2**16,
     }
     for key, high in bounds.items():
         value = index.get(key)

@@ -1,6 +1,7 @@
 """Weights and configs that nobody saved with this library."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
 from keras_vqvae2.arrays import parse_arrays
+from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.arrays import read_header
 from keras_vqvae2.cli import main
 from keras_vqvae2.hub.config import PriorConfig
@@ -304,3 +306,12 @@ def test_a_prior_that_cannot_be_saved_is_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="codebooks, 16. Received: 17"):
         train_prior(model, "top", prior, tmp_path / "codes", tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.once
+def test_a_key_twice_among_many_is_found_at_once():
+    keys = [f'"{i}":0' for i in range(50_000)]
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="the key '49999' twice"):
+        parse_json("{" + ",".join([*keys, keys[-1]]) + "}")
+    assert time.monotonic() - start < 5
