@@ -84,7 +84,7 @@ def changed_json(draw, value):
     if draw(st.integers(0, 9)) == 0:
         return draw(changed_bytes(text.encode()))
     if draw(st.integers(0, 9)) == 0:
-        depth = draw(st.sampled_from((20, 500, 10_000)))
+        depth = draw(st.sampled_from((20, 500, 3000)))
         text = '{"a":' * depth + text + "}" * depth
     return text.encode()
 
@@ -104,14 +104,14 @@ def attempt(parse):
     It must not take long, nor much memory, and its message must be short.
     """
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         return parse()
     except ValueError as error:
         assert len(str(error)) < 1000
         return None
     finally:
-        assert time.perf_counter() - start < MAX_SECONDS
+        assert time.process_time() - start < MAX_SECONDS
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < MAX_BYTES
