@@ -116,27 +116,6 @@ def resumable_fit(
     return history.history
 
 
-def _check_state(path, state):
-    """Raises ValueError unless a checkpoint says how far it is."""
-    rows = state.get("history")
-    if not (
-        type(state.get("step")) is int
-        and 0 <= state["step"] < 2**63
-        and type(state.get("steps_per_epoch")) is int
-        and isinstance(rows, list)
-        and all(
-            isinstance(row, dict)
-            and type(row.get("epoch")) is int
-            and all(type(value) in (int, float) for value in row.values())
-            for row in rows
-        )
-    ):
-        raise ValueError(
-            f"{path} is not a whole checkpoint: it does not say its step or "
-            "its history."
-        )
-
-
 class _Checkpoint(keras.callbacks.Callback):
     """Saves and restores all that training changes."""
 
@@ -216,7 +195,11 @@ class _Checkpoint(keras.callbacks.Callback):
             raise ValueError(
                 f"{self.path} is no checkpoint of this version of keras-vqvae2."
             )
-        _check_state(self.path, state)
+        if not _is_state(state):
+            raise ValueError(
+                f"{self.path} is damaged: its step or history is not one of a "
+                "training."
+            )
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise ValueError(
                 f"{self.path} was made with steps_per_epoch="
@@ -282,3 +265,20 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due()
+
+
+def _is_state(state):
+    """Whether the JSON of a checkpoint has what `_Checkpoint.save` wrote."""
+    rows = state.get("history")
+    numbers = [state.get("step"), state.get("steps_per_epoch")]
+    if not isinstance(rows, list):
+        return False
+    for row in rows:
+        if not isinstance(row, dict):
+            return False
+        if not all(type(value) in (int, float) for value in row.values()):
+            return False
+        numbers += [row.get("epoch"), row.get("step")]
+    return all(
+        type(number) is int and 0 <= number < 2**63 for number in numbers
+    )

@@ -41,7 +41,7 @@ ROW = {"epoch": 0, "step": 1, "loss": 0.5}
         ("3", "no checkpoint of this version"),
         ("{}", "no checkpoint of this version"),
         *(
-            (changes, "does not say its step")
+            (changes, "is damaged: its step or history")
             for changes in (
                 {"step": None},
                 {"step": -1},
