@@ -1,6 +1,7 @@
 """Atomic files and folders, and their SHA-256 sums."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -9,12 +10,6 @@ import re
 import shutil
 import tempfile
 import time
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 
 # A name has at most 255 bytes; names of temporary files are somewhat longer.
 _MAX_NAME = 100
@@ -153,10 +148,7 @@ def _list_temporaries(folder):
     # A folder that is not there, or must not be listed, has none for us.
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(folder)):
-            match = re.fullmatch(
-                r"\.(.+)\.\w{8}\.tmp(\.[^.]*)?", name, re.DOTALL
-            )
-            if match:
+            if match := _TEMPORARY.fullmatch(name):
                 found.setdefault(match[1], []).append(folder / name)
     return found
 
@@ -192,7 +184,8 @@ def _remove_orphans(temporaries):
     """Removes those of killed processes: nobody holds their locks."""
     for temporary in temporaries:
         with contextlib.suppress(OSError):
-            handle = os.open(temporary, os.O_RDONLY)
+            # Without the flag, to open a pipe is to wait for one who writes.
+            handle = os.open(temporary, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 if _lock(handle):
                     if temporary.is_dir():
@@ -211,8 +204,6 @@ def _lock(handle):
     Returns:
         True, False if another process has it, or None if there are no locks.
     """
-    if fcntl is None:
-        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -32,6 +32,7 @@ def test_files_of_killed_processes_are_removed(tmp_path):
     ]
     for path in (left, alive, *others):
         path.write_text("left")
+    os.mkfifo(tmp_path / ".file.bin.ijkl_123.tmp.bin")
     with open(alive) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with files.atomic_path(tmp_path / "file.bin") as temporary:
@@ -117,7 +118,10 @@ def test_patience_ends(tmp_path, monkeypatch):
 
 
 def test_without_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
+    def flock(handle, operation):
+        raise OSError("Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     (tmp_path / ".model.abcd_123.tmp").mkdir()
     save(tmp_path / "model", "1")
     save(tmp_path / "model", "2")
