@@ -228,7 +228,9 @@ def test_atomic_folder_keeps_the_old_folder_after_an_error(tmp_path):
 
 def test_atomic_folder_goes_on_after_a_kill_between_its_renames(tmp_path):
     folder = tmp_path / "folder"
-    previous = tmp_path / ".folder.previous"
+    killed = tmp_path / ".folder.abcd_123.tmp"
+    (killed / "new").mkdir(parents=True)
+    previous = killed / "previous"
     previous.mkdir()
     (previous / "file").write_text("old")
     (previous / "other").write_text("other")

@@ -15,6 +15,7 @@ ORDER = (
     "arguments",
     "images",
     "files",
+    "arrays",
     "interrupts",
     "weights",
     "backend",

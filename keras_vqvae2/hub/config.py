@@ -24,6 +24,7 @@ from keras_vqvae2.arguments import argument
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
 from keras_vqvae2.arguments import share
+from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.levels import level_names
 
 CONFIG = "config.json"
@@ -269,6 +270,13 @@ class ModelConfig:
                     "Received: "
                     f"{reprlib.repr(prior.code_shapes)}"
                 )
+            if prior.num_embeddings != self.vqvae.num_embeddings:
+                raise ValueError(
+                    f"{where}: `num_embeddings` must be that of the codebooks, "
+                    f"{self.vqvae.num_embeddings}. Received: "
+                    f"{prior.num_embeddings}"
+                )
+            _check_ratios(prior.code_shapes, self.vqvae.strides, where)
         if self.context is not None:
             _check_size(
                 self.context.max_parameters(self.vqvae),
@@ -307,8 +315,8 @@ def read_config(path):
     if len(text) > MAX_FILE_BYTES:
         raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes.")
     try:
-        config = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     return check_config(config, path)
 
@@ -334,10 +342,11 @@ def check_config(config, source):
             f"{source}: `format` must be {FORMAT!r}. Received: "
             f"{reprlib.repr(config['format'])}"
         )
-    if config["format_version"] != FORMAT_VERSION:
+    version = config["format_version"]
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ValueError(
             f"{source} has format version "
-            f"{reprlib.repr(config['format_version'])}; this version of "
+            f"{reprlib.repr(version)}; this version of "
             f"keras-vqvae2 reads {FORMAT_VERSION}. Update keras-vqvae2."
         )
     if config["model"] != "vqvae2":
@@ -384,6 +393,21 @@ def _check_keys(mapping, required, known, source):
             f"{source} does not fit keras-vqvae2: missing keys "
             f"{reprlib.repr(missing)}, unknown keys {reprlib.repr(unknown)}."
         )
+
+
+def _check_ratios(code_shapes, strides, where):
+    # Strides are finest first: each code of a map covers `stride` codes of
+    # the next one in height and width.
+    for coarse, fine, stride in zip(
+        code_shapes, code_shapes[1:], reversed(strides), strict=False
+    ):
+        if tuple(fine) != tuple(stride * side for side in coarse):
+            raise ValueError(
+                f"{where}: `code_shapes` must be those of the strides "
+                f"{tuple(strides)}: a map of {coarse[0]}x{coarse[1]} codes "
+                f"goes with one of {stride * coarse[0]}x{stride * coarse[1]}, "
+                f"not {fine[0]}x{fine[1]}."
+            )
 
 
 def _check_size(most, limit, which="These arguments describe"):

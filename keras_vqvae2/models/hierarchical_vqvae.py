@@ -9,6 +9,7 @@ from keras_vqvae2.backend.step_record import current_record
 from keras_vqvae2.hub.config import WEIGHTS
 from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.mixin import HubMixin
+from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -27,6 +28,7 @@ from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
 from keras_vqvae2.training import CodebookPerplexity
 from keras_vqvae2.training import CodebookUsage
+from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
@@ -170,6 +172,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
     def from_snapshot(cls, snapshot, dtype=None):
         """The autoencoder of a `hub.Snapshot`."""
         path = snapshot.path(WEIGHTS)
+        check_weights(path, vqvae_types(snapshot.config.vqvae))
         model = cls(**vars(snapshot.config.vqvae), dtype=dtype)
         load_weights(model, path)
         return model

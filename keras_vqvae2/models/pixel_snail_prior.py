@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -9,13 +10,15 @@ from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.hub.config import PriorConfig
 from keras_vqvae2.hub.config import prior_file
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
+from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.models.prior_layout import prior_layout_map
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
+from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
@@ -246,8 +249,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Raises:
             ValueError: If the model has no prior of this level.
         """
-        snapshot = find_snapshot(name_or_path, **kwargs)
-        return cls.from_snapshot(snapshot, level, dtype)
+        load = functools.partial(cls.from_snapshot, level=level, dtype=dtype)
+        return load_snapshot(load, name_or_path, **kwargs)
 
     @classmethod
     def from_snapshot(cls, snapshot, level="top", dtype=None):
@@ -259,6 +262,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 f"priors of: {', '.join(config.priors) or 'no level'}."
             )
         path = snapshot.path(prior_file(level))
+        check_weights(path, prior_types(config.priors[level]))
         prior = cls(**vars(config.priors[level]), dtype=dtype)
         load_weights(prior, path)
         return prior

@@ -5,11 +5,12 @@ import time
 
 import keras
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arguments import check_number
+from keras_vqvae2.arrays import parse_json
+from keras_vqvae2.arrays import read_arrays
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
@@ -199,16 +200,20 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def restore(self):
         try:
-            with safetensors.safe_open(self.path, framework="numpy") as file:
-                state = json.loads((file.metadata() or {}).get("state", "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except safetensors.SafetensorError as error:
+            arrays, metadata = read_arrays(self.path)
+            state = parse_json(metadata.get("state", "{}"))
+        except ValueError as error:
             raise ValueError(
                 f"{self.path} is not a whole checkpoint: {error}"
             ) from error
-        if state.get("format") != _FORMAT:
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.path} is no checkpoint of this version of keras-vqvae2."
+            )
+        if not _is_state(state):
+            raise ValueError(
+                f"{self.path} is damaged: its step or history is not one of a "
+                "training."
             )
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise ValueError(
@@ -315,3 +320,20 @@ class _Checkpoint(keras.callbacks.Callback):
                 "steps changed nothing, as their gradients were not finite. "
                 "Try a lower `learning_rate`."
             )
+
+
+def _is_state(state):
+    """Whether the JSON of a checkpoint has what `_Checkpoint.save` wrote."""
+    rows = state.get("history")
+    numbers = [state.get("step"), state.get("steps_per_epoch")]
+    if not isinstance(rows, list):
+        return False
+    for row in rows:
+        if not isinstance(row, dict):
+            return False
+        if not all(type(value) in (int, float) for value in row.values()):
+            return False
+        numbers += [row.get("epoch"), row.get("step")]
+    return all(
+        type(number) is int and 0 <= number < 2**63 for number in numbers
+    )

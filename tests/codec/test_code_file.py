@@ -19,13 +19,13 @@ from code_models import random_codes
 from code_models import with_fitting_crc
 from reference_decoder import decode
 
+from keras_vqvae2.arrays import arrays_digest
 from keras_vqvae2.codec import CodeHeader
 from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
-from keras_vqvae2.codec.arrays import arrays_digest
 from keras_vqvae2.codec.code_file import find_model_name
 
 FILES = pathlib.Path(__file__).parent / "files"

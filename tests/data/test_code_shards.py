@@ -102,7 +102,7 @@ def test_damage(tmp_path):
     (tmp_path / "index.json").write_text(
         json.dumps({**index, "num_embeddings": 10})
     )
-    with pytest.raises(ValueError, match="level 'top'"):
+    with pytest.raises(ValueError, match="num_embeddings 300 instead of 10"):
         read_code_shards(tmp_path)
     (tmp_path / "index.json").write_text("[]")
     with pytest.raises(ValueError, match="not the index"):
