@@ -187,13 +187,25 @@ class _Checkpoint(keras.callbacks.Callback):
             with safetensors.safe_open(self.path, framework="numpy") as file:
                 state = json.loads((file.metadata() or {}).get("state", "{}"))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except safetensors.SafetensorError as error:
+        # What safetensors, JSON and types that NumPy has not can raise.
+        except (
+            safetensors.SafetensorError,
+            AttributeError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ValueError(
                 f"{self.path} is not a whole checkpoint: {error}"
             ) from error
-        if state.get("format") != _FORMAT:
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.path} is no checkpoint of this version of keras-vqvae2."
+            )
+        if not _is_state(state):
+            raise ValueError(
+                f"{self.path} is damaged: its step or history is not one of a "
+                "training."
             )
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise ValueError(
@@ -260,3 +272,18 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due()
+
+
+def _is_state(state):
+    """Whether the JSON of a checkpoint has what `_Checkpoint.save` wrote."""
+    rows = state.get("history")
+    numbers = [state.get("step"), state.get("steps_per_epoch")]
+    if not isinstance(rows, list):
+        return False
+    for row in rows:
+        if not isinstance(row, dict):
+            return False
+        if not all(type(value) in (int, float) for value in row.values()):
+            return False
+        numbers += [row.get("epoch"), row.get("step")]
+    return all(type(number) is int and number >= 0 for number in numbers)
