@@ -1,4 +1,4 @@
-"""Atomic files and folders, and their SHA-256 sums."""
+"""Files to read and to write, atomically, and their SHA-256 sums."""
 
 import contextlib
 import hashlib
@@ -6,7 +6,84 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import tempfile
+
+# A name has at most 255 bytes; names of temporary files are somewhat longer.
+_MAX_NAME = 100
+
+
+def shown(path):
+    """A path as text of one line, whatever a terminal makes of its name."""
+    return "".join(
+        char if char.isprintable() else ascii(char)[1:-1]
+        for char in os.fsdecode(path)
+    )
+
+
+def open_regular(path):
+    """A file, open for reading bytes, if it is a regular one.
+
+    Reading a pipe or a device may never end.
+
+    Args:
+        path: Path of the file, or of a link to one.
+
+    Raises:
+        OSError: If it is none, or `open` raises it.
+    """
+
+    def opener(path, flags):
+        # Without, to open a pipe is to wait for one who writes.
+        return os.open(path, flags | os.O_NONBLOCK)
+
+    file = open(os.fspath(path), "rb", opener=opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{os.fsdecode(path)} is not a regular file.")
+    return file
+
+
+def check_writable(path, folder=False):
+    """Raises OSError now if writing would fail later, after the work.
+
+    Nothing is created.
+
+    Args:
+        path: Path of a file that will be written. Neither it nor its folder
+            need exist.
+        folder: Whether it is a folder that files will be written into.
+
+    Raises:
+        OSError: If the path is of something else, or the folder cannot be
+            made or written to.
+    """
+    path = pathlib.Path(path)
+    if not folder and path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise IsADirectoryError(f"{path} is {what}: name a file to write.")
+    for place in (path, *path.parents):
+        try:
+            os.lstat(place)  # a name that is too long raises another error
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if place == path and not folder:
+            continue
+        if not place.is_dir():
+            raise NotADirectoryError(
+                f"{place} is not a folder: nothing can be written into it."
+            )
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"The folder {place} cannot be written to.")
+        return
+
+
+def _temporary_name(name):
+    """The name itself, or a shorter one that tells it from others."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MAX_NAME:
+        return name
+    return hashlib.sha256(encoded).hexdigest()
 
 
 @contextlib.contextmanager
@@ -26,7 +103,10 @@ def atomic_path(path):
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}"
+        dir=path.parent,
+        prefix=f".{_temporary_name(path.name)}.",
+        # Some libraries go by the extension.
+        suffix=f".tmp{_temporary_name(path.suffix)[:16]}",
     )
     os.close(handle)
     temporary = pathlib.Path(temporary)
@@ -44,7 +124,7 @@ def atomic_path(path):
 
 
 def _previous_folder(path):
-    return path.with_name(f".{path.name}.previous")
+    return path.with_name(f".{_temporary_name(path.name)}.previous")
 
 
 def settled_folder(path):
@@ -82,7 +162,9 @@ def atomic_folder(path, is_dropped=lambda name: False):
     if settled_folder(path) == previous:
         previous.rename(path)
     with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        dir=path.parent,
+        prefix=f".{_temporary_name(path.name)}.",
+        suffix=".tmp",
     ) as temporary:
         new = pathlib.Path(temporary, path.name)
         new.mkdir()

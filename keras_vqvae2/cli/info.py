@@ -2,6 +2,7 @@ import os
 import pathlib
 
 from keras_vqvae2.codec import read_header
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
 from keras_vqvae2.vqvae2 import from_pretrained
 
@@ -13,7 +14,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    if os.path.isfile(args.name):
+    if os.path.exists(args.name) and not os.path.isdir(args.name):
         describe_file(args.name)
     else:
         describe_model(args)
@@ -28,7 +29,7 @@ def describe_file(path):
     maps = ", ".join(
         f"{rows}x{columns}" for rows, columns in header.code_shapes
     )
-    print(f"code file: {path}")
+    print(f"code file: {shown(path)}")
     print(f"model: {header.model}")
     print(f"fingerprint: {header.fingerprint.hex() or 'none'}")
     print(f"method: {header.method}")
@@ -42,7 +43,7 @@ def describe_file(path):
 def describe_model(args):
     model = from_pretrained(args.name)
     vqvae = model.vqvae
-    print(f"name: {model.name or args.name}")
+    print(f"name: {model.name or shown(args.name)}")
     print(f"parameters: {vqvae.count_params()}")
     for name in (
         "strides",
@@ -79,4 +80,4 @@ def describe_model(args):
     folder = bundled_weights().get(args.name, pathlib.Path(args.name))
     for name in ("README.md", "metrics.json"):
         if (folder / name).is_file():
-            print(f"{name}: {folder / name}")
+            print(f"{name}: {shown(folder / name)}")
