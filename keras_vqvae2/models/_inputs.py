@@ -1,5 +1,7 @@
 """Checks of what users pass as images and codes."""
 
+import numbers
+
 import keras
 import numpy as np
 
@@ -19,11 +21,23 @@ def is_symbolic(x):
     return False
 
 
-def to_array(x):
-    """`x` itself if it is a tensor or array, else a NumPy array of it."""
-    if keras.ops.is_tensor(x) or isinstance(x, np.ndarray):
+def to_array(x, name):
+    """`x` itself if it is a tensor or array, else one of its values.
+
+    Raises:
+        ValueError: If it is a list of arrays of different shapes.
+    """
+    if isinstance(x, np.ndarray):
         return x
-    return np.asarray(x)
+    if keras.ops.is_tensor(x) or isinstance(x, keras.Variable):
+        return keras.ops.convert_to_tensor(x)  # of a variable
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array, or a list of arrays of one shape. "
+            f"Received a {type(x).__name__}: {error}"
+        ) from error
 
 
 def check_image_shape(shape, num_channels, multiple=None):
@@ -104,7 +118,16 @@ def check_training_images(x, model):
 
     Arrays and tf.data datasets of floats are checked for shape and pixel
     range; a dataset by its first batch. Others are left to the first step.
+
+    Raises:
+        TypeError: If they are no images at all.
+        ValueError: If shape or values do not fit.
     """
+    if x is None or isinstance(x, (str, numbers.Number, dict, list, tuple)):
+        raise TypeError(
+            "`fit` takes images as an array, a tf.data.Dataset, a PyDataset "
+            f"or a DataLoader. Received a {type(x).__name__}."
+        )
     if hasattr(x, "element_spec"):  # tf.data.Dataset
         if not hasattr(x, "take"):
             return  # Of `tf.distribute`, for several workers.
@@ -176,8 +199,9 @@ def check_codes(codes, model, levels):
         )
     checked = []
     for i, code_map in enumerate(codes[:levels]):
-        code_map = code_map if is_symbolic(code_map) else to_array(code_map)
-        kind = keras.backend.standardize_dtype(code_map.dtype)
+        if not is_symbolic(code_map):
+            code_map = to_array(code_map, "codes")
+        kind = str(code_map.dtype)
         if "int" not in kind:
             raise ValueError(f"Codes must be integers. Received {kind}.")
         shape = tuple(code_map.shape)
