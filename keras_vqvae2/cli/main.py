@@ -5,6 +5,11 @@ import importlib
 import importlib.metadata
 import re
 import sys
+import warnings
+
+from keras_vqvae2.files import shown
+
+_MAX_LINE = 2000
 
 # Each command is a module here, loaded only if it is asked for.
 COMMANDS = {
@@ -40,19 +45,58 @@ def main(argv=None):
         parser = _parser(command)
         args = parser.parse_args(argv)
         flags = set(vars(args))
-        args.run(args)
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        # Some errors end with a hint for callers from Python.
-        error = getattr(error, "without_hint", error)
-        message = " ".join(str(error).split())
-        print(
-            f"keras-vqvae2: error: {in_flags(message, flags)}", file=sys.stderr
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.run(args)
+        sys.stdout.flush()
+    except (
+        ImportError,
+        MemoryError,
+        OSError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        *_graph_errors(),
+    ) as error:
+        message = in_flags(_one_line(_text(error)), flags)
+        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("keras-vqvae2: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _graph_errors():
+    """Class of the errors of TensorFlow's graphs, if there are any."""
+    tensorflow = sys.modules.get("tensorflow")
+    return () if tensorflow is None else (tensorflow.errors.OpError,)
+
+
+def _text(error):
+    if isinstance(error, BrokenPipeError):
+        return "standard output was closed before the end."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory. {error}"
+    if isinstance(error, _graph_errors()):
+        # The message, then where in the graph.
+        text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip()
+        return text.partition("\n")[0]
+    # Some errors end with a hint for callers from Python.
+    return str(getattr(error, "without_hint", error))
+
+
+def _one_line(text):
+    """Text of others, who may have put anything into it."""
+    text = shown(" ".join(text.split()))
+    if len(text) > _MAX_LINE:
+        half = _MAX_LINE // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"keras-vqvae2: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 def in_flags(message, names):

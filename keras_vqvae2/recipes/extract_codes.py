@@ -4,6 +4,7 @@ import keras
 
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.models._inputs import check_image_size
 
 
@@ -51,8 +52,10 @@ def extract_codes(
     Raises:
         FileExistsError: If `output` has a complete set of codes already, or
             shards of another model.
+        OSError: If `output` is not a folder, or cannot be written to.
         ValueError: If there are no images, or an argument does not fit.
     """
+    check_writable(output, folder=True)
     check_image_size(image_size, model.vqvae)
 
     def batches(skipped):
