@@ -54,7 +54,7 @@ def psnr(images, reconstructions):
 def batches_of(array, batch_size):
     """Parts of an array, of `batch_size` rows; the last may be shorter."""
     # Not above what a slice of a tensor can have.
-    batch_size = min(check_integer("batch_size", batch_size), len(array))
+    batch_size = min(check_integer("batch_size", batch_size), len(array) or 1)
     return [
         array[start : start + batch_size]
         for start in range(0, len(array), batch_size)

@@ -4,6 +4,7 @@ import pytest
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.images import psnr
 
@@ -226,6 +227,7 @@ def test_any_batch_size(model):
     x = images(1, 8, 8)
     codes = model.encode(x, batch_size=10**30)
     assert model.decode(codes, batch_size=10**30).shape == x.shape
+    assert batches_of(x[:0], 8) == []
 
 
 @pytest.mark.parametrize("given", [None, 5])

@@ -27,10 +27,11 @@ def to_array(x, name):
     Raises:
         ValueError: If it is a list of arrays of different shapes.
     """
-    if isinstance(x, np.ndarray):
+    tensor = keras.ops.is_tensor(x) or isinstance(x, keras.Variable)
+    if isinstance(x, np.ndarray) or tensor and hasattr(x, "__len__"):
         return x
-    if keras.ops.is_tensor(x) or isinstance(x, keras.Variable):
-        return keras.ops.convert_to_tensor(x)  # of a variable
+    if tensor:  # a variable
+        return keras.ops.convert_to_numpy(x)
     try:
         return np.asarray(x)
     except ValueError as error:
