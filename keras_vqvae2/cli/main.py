@@ -81,7 +81,7 @@ def _text(error):
     if isinstance(error, _graph_errors()):
         # The message, then where in the graph.
         text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip()
-        return text.partition("\n")[0]
+        return text.partition("\n")[0].removeprefix("assertion failed: ")
     # Some errors end with a hint for callers from Python.
     return str(getattr(error, "without_hint", error))
 
@@ -121,9 +121,19 @@ def in_flags(message, names):
     return re.sub(r"`(\w+)(?:=([\w.]+))?`", as_flag, message)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors take one line, as all others."""
+
+    def error(self, message):
+        message = _one_line(message)
+        self.exit(
+            2, f"keras-vqvae2: error: {message}; see {self.prog} --help\n"
+        )
+
+
 def _parser(command):
     """Parser of all commands, with the arguments of the one that is run."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-vqvae2",
         description="Images to hierarchical codes and back, with VQ-VAE-2.",
     )

@@ -12,6 +12,7 @@ from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.data import _pipeline
 from keras_vqvae2.data._arguments import SEED_LIMIT
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import open_regular
 
 tf = LazyModule("tensorflow")
 
@@ -272,6 +273,7 @@ def _shard_path(folder, number):
 
 
 def _read_header(path):
+    open_regular(path).close()
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return json.loads((file.metadata() or {})["header"])

@@ -10,6 +10,7 @@ from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import open_regular
 from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
@@ -183,6 +184,7 @@ class _Checkpoint(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def restore(self):
+        open_regular(self.path).close()
         try:
             with safetensors.safe_open(self.path, framework="numpy") as file:
                 state = json.loads((file.metadata() or {}).get("state", "{}"))

@@ -131,6 +131,32 @@ def test_messages_of_others(capsys, monkeypatch, error, message):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("nonsense", "invalid choice: 'nonsense'"),
+        ("encode", "the following arguments are required: images"),
+        (
+            "list \x1b[31m\n",
+            r"unrecognized arguments: \x1b[31m; see keras-vqvae",
+        ),
+        (f"list {'n' * 10**6}", "n ... n"),
+        ("generate -o g --num-images 0", "--num-images: must be positive"),
+        (f"generate -o g --top-k {10**30}", "--top-k: must be positive and b"),
+        ("generate -o g --seed x", "--seed: invalid int value: 'x'"),
+    ],
+)
+def test_options(capsys, command, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(command.split(" "))
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("keras-vqvae2: error: ") and message in error
+    assert error.count("\n") == 1 and error[:-1].isprintable()
+    assert len(error) < 2500
+
+
+@pytest.mark.once
 def test_errors_of_graphs(capsys, files, monkeypatch):
     def run(args):
         next(iter(image_folder_dataset("bad", 16, 2)))

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import keras
 import numpy as np
@@ -187,6 +188,13 @@ def test_a_checkpoint_of_something_else(tmp_path, state, message):
     arrays = {"x": np.zeros(1)}
     safetensors.numpy.save_file(arrays, path, metadata={"state": state})
     with pytest.raises(ValueError, match=message):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is not a regular file"):
         resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
 
 
