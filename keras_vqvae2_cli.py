@@ -12,6 +12,7 @@ import sys
 
 def main():
     """Runs `keras_vqvae2.cli.main`; returns its exit code."""
+    _open_streams()
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     handlers = _end_at_signals()
     message = None if command.startswith("-") else _start_backend()
@@ -22,7 +23,32 @@ def main():
 
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    return cli.main()
+    try:
+        return cli.main()
+    finally:
+        _flush()
+
+
+def _open_streams():
+    """Opens standard streams that the caller closed, as the null device."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        # Files may have names that the terminal cannot show.
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _flush():
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Closed by the reader, for example. Python would say so at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end_at_signals():

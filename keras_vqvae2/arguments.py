@@ -7,7 +7,7 @@ import operator
 import reprlib
 
 
-def check_integer(name, value, minimum=1, even=False):
+def check_integer(name, value, minimum=1, even=False, maximum=None):
     """The value as `int`; raises ValueError unless it is a fitting integer."""
     try:
         if isinstance(value, bool):
@@ -15,11 +15,16 @@ def check_integer(name, value, minimum=1, even=False):
         integer = operator.index(value)
         if integer < minimum or even and integer % 2:
             raise TypeError
+        if maximum is not None and integer > maximum:
+            raise TypeError
     except TypeError:
         kind = "a positive even" if even else "a positive" if minimum else "an"
-        least = "" if minimum else " of at least 0"
+        bound = "" if minimum else " of at least 0"
+        if maximum is not None:
+            bound += f"{' and' if bound else ' of'} at most {maximum}"
         raise ValueError(
-            f"`{name}` must be {kind} integer{least}. Received: {value!r}"
+            f"`{name}` must be {kind} integer{bound}. Received: "
+            f"{reprlib.repr(value)}"
         ) from None
     return integer
 

@@ -12,6 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from keras_vqvae2.files import open_regular
+
 # A header of 2**16 arrays fits.
 MAX_HEADER_BYTES = 2**23
 MAX_NAME_LENGTH = 256
@@ -88,7 +90,7 @@ def read_header(path):
         ValueError: If it is not a whole safetensors file, a name is there
             twice or longer than 256 characters, or NumPy knows no such dtype.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return _read_header(file)
 
 

@@ -1,19 +1,89 @@
-"""Atomic files and folders, and their SHA-256 sums."""
+"""Files to read and to write, atomically, and their SHA-256 sums."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
 import pathlib
 import re
 import shutil
+import stat
 import tempfile
 import time
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no locks of folders
+    fcntl = None
 
 # A name has at most 255 bytes; names of temporary files are somewhat longer.
 _MAX_NAME = 100
 _TEMPORARY = re.compile(r"\.(.+)\.\w{8}\.tmp(\.[^.]*)?", re.DOTALL)
+
+
+def shown(path):
+    """A path as text of one line, whatever a terminal makes of its name."""
+    return "".join(
+        char if char.isprintable() else ascii(char)[1:-1]
+        for char in os.fsdecode(path)
+    )
+
+
+def open_regular(path):
+    """A file, open for reading bytes, if it is a regular one.
+
+    Reading a pipe or a device may never end.
+
+    Args:
+        path: Path of the file, or of a link to one.
+
+    Raises:
+        OSError: If it is none, or `open` raises it.
+    """
+
+    def opener(path, flags):
+        # Without, to open a pipe is to wait for one who writes.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(os.fspath(path), "rb", opener=opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{os.fsdecode(path)} is not a regular file.")
+    return file
+
+
+def check_writable(path, folder=False):
+    """Raises OSError now if writing would fail later, after the work.
+
+    Nothing is created.
+
+    Args:
+        path: Path of a file that will be written. Neither it nor its folder
+            need exist.
+        folder: Whether it is a folder that files will be written into.
+
+    Raises:
+        OSError: If the path is of something else, or the folder cannot be
+            made or written to.
+    """
+    path = pathlib.Path(path)
+    if not folder and path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise IsADirectoryError(f"{path} is {what}: name a file to write.")
+    for place in (path, *path.parents):
+        try:
+            os.lstat(place)  # a name that is too long raises another error
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if place == path and not folder:
+            continue
+        if not place.is_dir():
+            raise NotADirectoryError(
+                f"{place} is not a folder: nothing can be written into it."
+            )
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"The folder {place} cannot be written to.")
+        return
 
 
 def _temporary_name(name):
@@ -53,7 +123,7 @@ def atomic_path(path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        os.close(handle)
+        _close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -105,8 +175,10 @@ def atomic_folder(path, is_dropped=lambda name: False):
                 dir=path.parent, prefix=_prefix(path), suffix=".tmp"
             )
         )
-        handle = os.open(temporary, os.O_RDONLY)
-        _lock(handle)
+        handle = None
+        if fcntl is not None:
+            handle = os.open(temporary, os.O_RDONLY)
+            _lock(handle)
     try:
         new = temporary / _NEW
         new.mkdir()
@@ -124,7 +196,7 @@ def atomic_folder(path, is_dropped=lambda name: False):
             new.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(handle)
+        _close(handle)
 
 
 # Inside of the temporary folder beside a folder that is replaced.
@@ -159,7 +231,10 @@ _left_behind = functools.lru_cache(maxsize=64)(_list_temporaries)
 
 
 def _locked_file(path):
-    """`(handle, path)` of a new temporary file that is locked."""
+    """`(handle, path)` of a new temporary file that is locked.
+
+    Without locks the handle is None: Windows renames no open file.
+    """
     while True:
         handle, temporary = tempfile.mkstemp(
             dir=path.parent,
@@ -167,6 +242,9 @@ def _locked_file(path):
             # Some libraries go by the extension.
             suffix=f".tmp{_temporary_name(path.suffix)[:16]}",
         )
+        if fcntl is None:
+            os.close(handle)
+            return None, pathlib.Path(temporary)
         # Until it is locked, another process may take it for left behind.
         if _lock(handle) is not False and os.fstat(handle).st_nlink:
             return handle, pathlib.Path(temporary)
@@ -182,6 +260,8 @@ def _settle(path):
 
 def _remove_orphans(temporaries):
     """Removes those of killed processes: nobody holds their locks."""
+    if fcntl is None:
+        return
     for temporary in temporaries:
         with contextlib.suppress(OSError):
             # Without the flag, to open a pipe is to wait for one who writes.
@@ -213,9 +293,17 @@ def _lock(handle):
     return True
 
 
+def _close(handle):
+    if handle is not None:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def _only_one(folder):
     """One process at a time, where the file system has locks."""
+    if fcntl is None:
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         deadline = time.monotonic() + _PATIENCE

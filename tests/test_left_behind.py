@@ -128,3 +128,16 @@ def test_without_locks(tmp_path, monkeypatch):
     assert (tmp_path / "model" / "a").read_text() == "2"
     # Nobody knows whether its process is alive.
     assert (tmp_path / ".model.abcd_123.tmp").exists()
+
+
+def test_on_a_system_without_locks(tmp_path, monkeypatch):
+    """As on Windows, where an open file cannot be renamed."""
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".a.abcd_123.tmp").write_text("perhaps of one that runs")
+    for text in ("1", "2"):
+        with files.atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text(text)
+        assert (tmp_path / "a").read_text() == text
+        save(tmp_path / "model", text)
+        assert (tmp_path / "model" / "b").read_text() == text
+    assert sorted(os.listdir(tmp_path)) == [".a.abcd_123.tmp", "a", "model"]

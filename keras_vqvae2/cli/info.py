@@ -5,6 +5,7 @@ import pathlib
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.codec.header import code_shapes
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
 from keras_vqvae2.hub.config import WEIGHTS
 from keras_vqvae2.hub.config import prior_file
@@ -23,7 +24,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    if os.path.isfile(args.name):
+    if os.path.exists(args.name) and not os.path.isdir(args.name):
         describe_file(args.name)
     else:
         describe_model(args)
@@ -38,7 +39,7 @@ def describe_file(path):
     maps = ", ".join(
         f"{rows}x{columns}" for rows, columns in header.code_shapes
     )
-    print(f"code file: {path}")
+    print(f"code file: {shown(path)}")
     print(f"model: {header.model}")
     print(f"fingerprint: {header.fingerprint.hex() or 'none'}")
     print(f"method: {header.method}")
@@ -97,4 +98,4 @@ def describe_model(args):
     folder = bundled_weights().get(args.name, pathlib.Path(args.name))
     for name in ("README.md", "metrics.json"):
         if (folder / name).is_file():
-            print(f"{name}: {folder / name}")
+            print(f"{name}: {shown(folder / name)}")

@@ -20,8 +20,10 @@ def flag(name):
 def positive(text):
     """A positive integer, for `type=`."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be positive, not {value}")
+    if not 0 < value < 2**63:
+        raise argparse.ArgumentTypeError(
+            f"must be positive and below 2**63, not {value}"
+        )
     return value
 
 
@@ -42,6 +44,13 @@ def add_model(parser):
         "--model",
         default=DEFAULT_MODEL,
         help="preset, folder, or Hub repository (default: %(default)s)",
+    )
+
+
+def add_overwrite(parser):
+    """Adds `--overwrite`."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that exist"
     )
 
 

@@ -12,6 +12,7 @@ from keras_vqvae2.cli.options import described
 from keras_vqvae2.cli.options import flag
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import training_options
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.recipes import train_vqvae
@@ -93,7 +94,7 @@ def run(args):
             download=args.download,
             options=options,
         )
-    print(f"Trained model: {pathlib.Path(args.output) / 'model'}")
+    print(f"Trained model: {shown(pathlib.Path(args.output, 'model'))}")
 
 
 def _model(args):

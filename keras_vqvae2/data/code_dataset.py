@@ -7,6 +7,9 @@ from keras_vqvae2.data._arguments import SEED_LIMIT
 
 tf = LazyModule("tensorflow")
 
+# More would fill the memory with copies of the codes.
+_MAX_BATCH = 2**20
+
 
 def code_dataset(
     codes,
@@ -53,7 +56,7 @@ def code_dataset(
     assert batch["codes"][1].shape == (2, 4, 4)
     ```
     """
-    check_integer("batch_size", batch_size)
+    check_integer("batch_size", batch_size, maximum=_MAX_BATCH)
     check_integer("start_step", start_step, minimum=0)
     if check_integer("seed", seed, minimum=0) >= SEED_LIMIT:
         raise ValueError(f"`seed` must be below 2**63. Received: {seed}")

@@ -1,5 +1,6 @@
 """From a name to the verified files of a saved model."""
 
+import os
 import pathlib
 import re
 
@@ -135,7 +136,8 @@ def find_snapshot(
             "`force_download` and `local_files_only` exclude each other."
         )
     from_hub = bool(revision or force_download)
-    folder = files.settled_folder(pathlib.Path(name_or_path).expanduser())
+    # Unlike pathlib's, it leaves the home of an unknown user as it is.
+    folder = files.settled_folder(os.path.expanduser(name_or_path))
     if _is_path(name_or_path) or (not from_hub and (folder / CONFIG).is_file()):
         if from_hub:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Checks of what users pass as images and codes."""
 
+import numbers
 import sys
 import types
 import warnings
@@ -30,11 +31,24 @@ def is_symbolic(x):
     return False
 
 
-def to_array(x):
-    """`x` itself if it is a tensor or array, else a NumPy array of it."""
-    if keras.ops.is_tensor(x) or isinstance(x, np.ndarray):
+def to_array(x, name):
+    """`x` itself if it is a tensor or array, else one of its values.
+
+    Raises:
+        ValueError: If it is a list of arrays of different shapes.
+    """
+    tensor = keras.ops.is_tensor(x) or isinstance(x, keras.Variable)
+    if isinstance(x, np.ndarray) or tensor and hasattr(x, "__len__"):
         return x
-    return np.asarray(x)
+    if tensor:  # a variable
+        return keras.ops.convert_to_numpy(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array, or a list of arrays of one shape. "
+            f"Received a {type(x).__name__}: {error}"
+        ) from error
 
 
 def check_image_shape(shape, num_channels, multiple=None):
@@ -140,7 +154,16 @@ def check_training_images(x, model):
     Arrays are checked for shape and pixel range; tf.data and Keras datasets
     and PyTorch's loaders by their first batch that is not black. Generators
     are checked as they are read: see `checked_batches`.
+
+    Raises:
+        TypeError: If they are no images at all.
+        ValueError: If shape or values do not fit.
     """
+    if x is None or isinstance(x, (str, numbers.Number, dict, list, tuple)):
+        raise TypeError(
+            "`fit` takes images as an array, a tf.data.Dataset, a PyDataset "
+            f"or a DataLoader. Received a {type(x).__name__}."
+        )
     torch = sys.modules.get("torch")
     if hasattr(x, "element_spec"):  # tf.data.Dataset
         if not hasattr(x, "take"):
@@ -248,8 +271,9 @@ def check_codes(codes, model, levels):
         )
     checked = []
     for i, code_map in enumerate(codes[:levels]):
-        code_map = code_map if is_symbolic(code_map) else to_array(code_map)
-        kind = keras.backend.standardize_dtype(code_map.dtype)
+        if not is_symbolic(code_map):
+            code_map = to_array(code_map, "codes")
+        kind = str(code_map.dtype)
         if "int" not in kind:
             raise ValueError(f"Codes must be integers. Received {kind}.")
         shape = tuple(code_map.shape)

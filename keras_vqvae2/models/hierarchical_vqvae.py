@@ -409,7 +409,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             ValueError: If shape or values of the images do not fit.
         """
         if not is_symbolic(images):
-            images = to_array(images)
+            images = to_array(images, "images")
             check_image_shape(images.shape, self.num_channels)
             check_pixel_values(images)
             images = ops.convert_to_tensor(images)

@@ -5,6 +5,7 @@ import keras
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
 from keras_vqvae2.data.image_dataset import describe_data
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._codes import weights_digest
 
@@ -53,8 +54,10 @@ def extract_codes(
     Raises:
         FileExistsError: If `output` has a complete set of codes already, or
             shards of another model, other data or other arguments.
+        OSError: If `output` is not a folder, or cannot be written to.
         ValueError: If there are no images, or an argument does not fit.
     """
+    check_writable(output, folder=True)
     check_image_size(image_size, model.vqvae)
     # All that the codes and their order depend on.
     source = {

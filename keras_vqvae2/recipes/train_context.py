@@ -1,7 +1,6 @@
 """The context model of code files: from codes to `context.safetensors`."""
 
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from keras_vqvae2.arguments import check_number
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
@@ -73,8 +73,7 @@ def train_context(
             f"{output} exists: choose another `output` for the model."
         )
     # All that can be wrong is found before the training, not after it.
-    output.parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=output.parent).close()
+    check_writable(output, folder=True)
     name = output.name if is_name(output.name) else "model"
     vqvae = VQVAEConfig.from_model(model.vqvae.get_config())
     ModelConfig(name, vqvae, context=config)

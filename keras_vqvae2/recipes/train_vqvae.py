@@ -115,9 +115,10 @@ def train_vqvae(
             )
             # Unreadable files are skipped, so the size is known after a pass
             # only; Keras warns when a dataset of unknown size ends.
-            return dataset.apply(
-                tf.data.experimental.assert_cardinality(sum(1 for _ in dataset))
-            )
+            size = sum(1 for _ in dataset)
+            if not size:
+                raise ValueError(f"{validation_data} has no readable image.")
+            return dataset.apply(tf.data.experimental.assert_cardinality(size))
 
         validation = validation_batches(validation_dataset, options)
         examples = next(iter(validation_dataset(4))).numpy()

@@ -307,6 +307,16 @@ def test_bad_images(x, error, message):
             model.fit(x, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "x", [None, 5, "photos", {"x": images()}, [images()[0]], images().tolist()]
+)
+def test_fit_wants_images(x):
+    model = make(num_residual_blocks=0)
+    model.compile("sgd")
+    with pytest.raises(TypeError, match="`fit` takes images as an array"):
+        model.fit(x, verbose=0)
+
+
 def test_bad_images_in_a_dataset():
     tf = pytest.importorskip("tensorflow")
     model = make(num_residual_blocks=0)

@@ -1,4 +1,6 @@
 import csv
+import json
+import os
 import signal
 
 import keras
@@ -266,6 +268,54 @@ def test_minutes_between_checkpoints(tmp_path, minutes):
         resumable_fit(
             _model(), None, 2, tmp_path / "c", checkpoint_minutes=minutes
         )
+
+
+STATE = {
+    "format": "keras-vqvae2 checkpoint 2",
+    "step": 1,
+    "steps_per_epoch": 2,
+    "history": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("[" * 10_000, "not a whole checkpoint"),
+        ("{", "not a whole checkpoint"),
+        ("[]", "is no checkpoint of this version"),
+        ("{}", "is no checkpoint of this version"),
+        (json.dumps({"format": STATE["format"]}), "is damaged: its step or"),
+        *(
+            (json.dumps({**STATE, **change}), "is damaged: its step or history")
+            for change in (
+                {"step": -1},
+                {"step": "3"},
+                {"step": None},
+                {"steps_per_epoch": True},
+                {"history": None},
+                {"history": ["epoch,step,loss"]},
+                {"history": [{"epoch": 0, "loss": 1.0}]},
+                {"history": [{"epoch": 0, "step": 1, "loss": "low"}]},
+                {"history": [{"epoch": 0, "step": 1, "loss": [1.0]}]},
+            )
+        ),
+        (json.dumps(STATE), "does not fit this model"),
+    ],
+)
+def test_a_checkpoint_of_something_else(tmp_path, state, message):
+    path = tmp_path / "checkpoint.safetensors"
+    arrays = {"x": np.zeros(1)}
+    safetensors.numpy.save_file(arrays, path, metadata={"state": state})
+    with pytest.raises(ValueError, match=message):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is not a regular file"):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
 
 
 def test_log_has_pictures_and_scalars(tmp_path):
