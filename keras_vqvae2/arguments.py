@@ -18,3 +18,12 @@ def check_integer(name, value, minimum=1, even=False):
             f"`{name}` must be {kind} integer{least}. Received: {value!r}"
         ) from None
     return integer
+
+
+def check_flag(name, value):
+    """The value; raises ValueError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"`{name}` must be True or False. Received: {value!r}"
+        )
+    return value

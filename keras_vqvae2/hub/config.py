@@ -94,6 +94,10 @@ def _is_decay(value):
     return value is None or (type(value) is float and 0 < value < 1)
 
 
+def _is_flag(value):
+    return type(value) is bool
+
+
 def _is_code_shapes(value):
     return (
         isinstance(value, (list, tuple))
@@ -157,6 +161,7 @@ class VQVAEConfig(_Arguments):
     dead_code_threshold: float = _share(0.05)
     num_channels: int = _integer(1, 1024, 3)
     seed: int = _integer(0, 2**31 - 1, 0)
+    skip_relu: bool = _field(_is_flag, "true or false", False)
 
     def max_parameters(self):
         """An upper bound of the number of weights, for any of these models.

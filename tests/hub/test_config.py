@@ -49,6 +49,8 @@ from keras_vqvae2.hub.presets import PRESETS
         ("num_channels", 0),
         ("seed", -1),
         ("seed", 2**70),
+        ("skip_relu", 1),
+        ("skip_relu", None),
     ],
 )
 def test_values_out_of_bounds_are_refused(copy, key, value):
@@ -170,6 +172,7 @@ def test_huge_models_are_refused_before_building(copy, monkeypatch):
 def test_arguments_of_older_files_may_be_missing(model, copy):
     config = json.loads((copy / "config.json").read_text())
     del config["vqvae"]["dead_code_threshold"]
+    del config["vqvae"]["skip_relu"]
     write_config(copy, config)
     assert_same_weights(model, keras_vqvae2.from_pretrained(copy))
 
