@@ -23,7 +23,5 @@ def check_integer(name, value, minimum=1, even=False):
 def check_flag(name, value):
     """The value; raises ValueError unless it is True or False."""
     if not isinstance(value, bool):
-        raise ValueError(
-            f"`{name}` must be True or False. Received: {value!r}"
-        )
+        raise ValueError(f"`{name}` must be True or False. Received: {value!r}")
     return value

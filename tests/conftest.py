@@ -26,6 +26,14 @@ elif keras.backend.backend() == "torch":
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    if keras.backend.backend() != "tensorflow":
+        skip = pytest.mark.skip(reason="needs no backend: runs once")
+        for item in items:
+            if item.get_closest_marker("once"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(autouse=True)
 def fresh_state():
     keras.utils.set_random_seed(0)

@@ -5,6 +5,10 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from keras_vqvae2.backend.lazy_module import LazyModule
+
+cbook = LazyModule("matplotlib.cbook")
+
 # A closed list: Pillow's other decoders stay out of reach of files that come
 # from strangers.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -40,6 +44,12 @@ def load_image(path):
     path = os.fspath(path)
     with open(path, "rb") as file:
         return _read_image(file, os.fsdecode(path))
+
+
+def sample_photograph():
+    """Path of the photograph that comes with matplotlib."""
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        return file.name
 
 
 def load_image_bytes(contents, name):
