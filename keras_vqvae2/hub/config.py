@@ -322,6 +322,9 @@ class ModelConfig:
         for key in ("priors", "context"):
             if not config[key]:
                 del config[key]
+        # Versions that do not know it read models without it.
+        if not self.vqvae.skip_relu:
+            del config["vqvae"]["skip_relu"]
         return json.dumps(config, indent=2) + "\n"
 
 

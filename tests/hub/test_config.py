@@ -172,7 +172,6 @@ def test_huge_models_are_refused_before_building(copy, monkeypatch):
 def test_arguments_of_older_files_may_be_missing(model, copy):
     config = json.loads((copy / "config.json").read_text())
     del config["vqvae"]["dead_code_threshold"]
-    del config["vqvae"]["skip_relu"]
     write_config(copy, config)
     assert_same_weights(model, keras_vqvae2.from_pretrained(copy))
 
