@@ -41,11 +41,15 @@ class CompressMixin:
 
     def code_model(self):
         """The `codec.CodeModel` of the weights as they are now."""
+        weights = weight_arrays(self.vqvae)
+        if self.vqvae.skip_relu:
+            # With it, the same weights make another model.
+            weights["skip_relu"] = np.ones((), "uint8")
         return CodeModel(
             self.name if is_name(self.name) else "model",
             self.vqvae.strides,
             self.vqvae.num_embeddings,
-            weight_arrays(self.vqvae),
+            weights,
             self.context,
         )
 

@@ -72,9 +72,10 @@ def _read_file(path):
     if path.suffix == ".safetensors":
         try:
             return safetensors.numpy.load_file(path)
-        except safetensors.SafetensorError as error:
+        # Of a dtype that NumPy lacks it raises other errors.
+        except Exception as error:
             raise ValueError(
-                f"{path} is not a whole safetensors file: {error}"
+                f"{path} is not a whole safetensors file of floats: {error}"
             ) from error
     try:
         load = torch.load
@@ -111,8 +112,9 @@ def to_float32(name, tensor):
             if tensor.is_floating_point():
                 tensor = tensor.float()  # NumPy has no bfloat16
             tensor = tensor.numpy()
-        if not np.issubdtype(tensor.dtype, np.floating):
-            raise TypeError(f"they are of type {tensor.dtype}")
+        dtype = tensor.dtype
+        if not (np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"):
+            raise TypeError(f"they are of type {dtype}")
         with np.errstate(over="ignore"):
             array = np.asarray(tensor, "float32")
         if not np.isfinite(array).all():

@@ -7,7 +7,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import keras_vqvae2
 from keras_vqvae2 import weights
@@ -18,6 +17,7 @@ from keras_vqvae2.pytorch_import import importer
 
 torch = pytest.importorskip("torch")
 
+import safetensors.torch  # noqa: E402
 from torch_vqvae import TorchVQVAE  # noqa: E402
 
 
@@ -81,6 +81,11 @@ def test_the_skip_matters():
     model = keras_vqvae2.from_pytorch(network.state_dict(), skip_relu=False)
     with pytest.raises(AssertionError):
         assert_same(network, model, make_images())
+    # Nor does one read the code files of the other.
+    right = keras_vqvae2.from_pytorch(network.state_dict(), skip_relu=True)
+    files = right.compress(make_images()[:1])
+    with pytest.raises(ValueError, match="fingerprint"):
+        model.decompress(files)
 
 
 @pytest.mark.once
@@ -96,8 +101,7 @@ def test_unused_codes_far_away():
 
 def save(state, path, how):
     if how == "safetensors":
-        arrays = {name: x.numpy() for name, x in state.items()}
-        safetensors.numpy.save_file(arrays, path)
+        safetensors.torch.save_file(state, path)
     elif how == "wrapped":
         torch.save({f"module.{name}": x for name, x in state.items()}, path)
     else:
@@ -108,24 +112,35 @@ def save(state, path, how):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "how", ["zipped", "of 2020", "wrapped", "safetensors", "arrays", "halves"]
+    ("how", "dtype"),
+    [
+        ("zipped", "float32"),
+        ("zipped", "bfloat16"),
+        ("of 2020", "float32"),
+        ("wrapped", "float16"),
+        ("safetensors", "float32"),
+        ("safetensors", "bfloat16"),
+        ("arrays", "float64"),
+    ],
 )
-def test_files(how, tmp_path):
+def test_files(how, dtype, tmp_path):
     state = TorchVQVAE(True).state_dict()
     expected = keras_vqvae2.from_pytorch(state, skip_relu=True).vqvae
     path = tmp_path / ("a.safetensors" if how == "safetensors" else "a.pt")
+    state = {n: x.to(getattr(torch, dtype)) for n, x in state.items()}
     if how == "arrays":
-        checkpoint = {name: x.double().numpy() for name, x in state.items()}
-    elif how == "halves":
-        checkpoint = {name: x.bfloat16() for name, x in state.items()}
+        checkpoint = {name: x.numpy() for name, x in state.items()}
     else:
         save(state, path, how)
         checkpoint = path if how == "zipped" else str(path)
     model = keras_vqvae2.from_pytorch(checkpoint, skip_relu=True)
-    tolerance = 2**-8 if how == "halves" else 0
+    tolerance = {"bfloat16": 2**-8, "float16": 2**-10}.get(dtype, 0)
     for ours, theirs in zip(model.vqvae.weights, expected.weights, strict=True):
         np.testing.assert_allclose(
-            weights.to_numpy(ours), weights.to_numpy(theirs), rtol=tolerance
+            weights.to_numpy(ours),
+            weights.to_numpy(theirs),
+            rtol=tolerance,
+            atol=tolerance / 2**10,
         )
 
 
@@ -250,6 +265,11 @@ def test_damaged_files(name, size, tmp_path):
 
 @pytest.mark.once
 def test_other_checkpoints(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    eighths = {"a": torch.ones(2).to(torch.float8_e4m3fn)}
+    safetensors.torch.save_file(eighths, path)
+    with pytest.raises(ValueError, match="not a whole safetensors file of fl"):
+        keras_vqvae2.from_pytorch(path)
     with pytest.raises(FileNotFoundError, match="There is no file .*none.pt"):
         keras_vqvae2.from_pytorch(tmp_path / "none.pt")
     with pytest.raises(TypeError, match="`checkpoint` must be .*: Linear"):
