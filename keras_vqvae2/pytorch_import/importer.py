@@ -1,3 +1,5 @@
+import reprlib
+
 import numpy as np
 from keras import ops
 
@@ -16,9 +18,9 @@ from keras_vqvae2.weights import weight_names
 
 # Networks that cannot be imported, by the beginning of a name, and why.
 _REFUSED = {
-    "codebooks.": "an autoencoder of vvvm23/vqvae-2, whose network cannot be "
-    "written as one of this library: its residual blocks have two 3x3 "
-    "convolutions with a ReLU after the second and scale their output, its "
+    "codebooks.0.conv_in.": "an autoencoder of vvvm23/vqvae-2, whose network "
+    "cannot be written as one of this library: its residual blocks have two "
+    "3x3 convolutions with a ReLU after the second and scale their output, its "
     "upsampling of codes ends in a ReLU, and its decoder in a convolution at "
     "the size of the image",
     "vqvaes.": "an autoencoder of vvvm23/vqvae-2, whose network cannot be "
@@ -133,7 +135,7 @@ def _layout(shapes, source):
 
 
 def _some(names):
-    return sorted(names)[:5]
+    return reprlib.repr(sorted(names)[:5])
 
 
 def _weights(model):

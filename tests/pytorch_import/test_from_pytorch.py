@@ -178,6 +178,7 @@ VVVM23 = "vvvm23/vqvae-2, whose network cannot be written .* ReLU"
             put("enc_b.blocks.9.conv.1.weight", torch.ones(6, 8, 3, 3)),
             r"'num_residual_blocks': 3.* missing .* \(22 and 7 in all\)",
         ),
+        (put("long\x1b" * 999, torch.ones(2)), r"unknown \['long\\x1blong"),
         (put("extra", torch.ones(2)), r"unknown \['extra'\] \(0 and 1 in all"),
         (put("dec.blocks.0.bias", torch.ones(9)), r"shape \(8,\).*: \(9,\)"),
         (
@@ -201,7 +202,7 @@ VVVM23 = "vvvm23/vqvae-2, whose network cannot be written .* ReLU"
             r"tensors by name alone.*\['epoch'\].*\.state_dict",
         ),
         (put(7, torch.ones(1)), r"tensors by name alone.*\[7\]"),
-        (put("codebooks.0.embed", torch.ones(1)), VVVM23),
+        (put("codebooks.0.conv_in.bias", torch.ones(1)), VVVM23),
         (put("vqvaes.0.codebook.embeddings", torch.ones(1)), "vvvm23.* angle"),
         (put("horizontal.conv.conv.bias", torch.ones(1)), "a prior of rosinal"),
         (put("horz_conv.conv.bias", torch.ones(1)), "a prior of vvvm23"),
