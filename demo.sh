@@ -12,5 +12,6 @@ if [ ! -x .venv/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv
 fi
 .venv/bin/python -m pip --disable-pip-version-check install --quiet --editable .
-.venv/bin/keras-vqvae2 reconstruct --levels --output reconstruction.png \
+.venv/bin/keras-vqvae2 reconstruct --levels --overwrite \
+    --output reconstruction.png \
     "${@:---sample}"

@@ -6,19 +6,72 @@ command's own.
 """
 
 import os
+import signal
 import sys
 
 
 def main():
     """Runs `keras_vqvae2.cli.main`; returns its exit code."""
+    _open_streams()
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    handlers = _end_at_signals()
     message = None if command.startswith("-") else _start_backend()
     if message is not None:
         print(f"keras-vqvae2: error: {message}", file=sys.stderr)
         return 2
     from keras_vqvae2 import cli
 
-    return cli.main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    try:
+        return cli.main()
+    finally:
+        _flush()
+
+
+def _open_streams():
+    """Opens standard streams that the caller closed, as the null device."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        # Files may have names that the terminal cannot show.
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _flush():
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Closed by the reader, for example. Python would say so at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_at_signals():
+    """Ctrl-C and SIGTERM end the process, with one line.
+
+    An exception would pass through imports of libraries, some of which turn
+    it into another or drop it; and there is nothing to tidy up yet.
+
+    Returns:
+        The handlers before, by the number of the signal.
+    """
+    stderr = os.dup(2)  # The backend starts without.
+
+    def end(number, frame):
+        name = "interrupted" if number == signal.SIGINT else "terminated"
+        os.write(stderr, f"keras-vqvae2: {name}\n".encode())
+        os._exit(128 + number)
+
+    return {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
 
 
 def _start_backend():

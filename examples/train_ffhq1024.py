@@ -12,6 +12,8 @@ that it works, with tiny models.
 
 import _paper
 
+from keras_vqvae2.interrupts import run_program
+
 
 def main():
     parser = _paper.parser(__doc__.splitlines()[0])
@@ -35,4 +37,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -12,6 +12,7 @@ backend, `--strategy` the devices: docs/scaling.md.
 import _paper
 
 import keras_vqvae2
+from keras_vqvae2.interrupts import run_program
 
 
 def main():
@@ -36,4 +37,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

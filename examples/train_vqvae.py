@@ -11,6 +11,7 @@ import pathlib
 
 import keras_vqvae2
 from keras_vqvae2.data import image_folder_dataset
+from keras_vqvae2.interrupts import run_program
 
 
 def main():
@@ -64,4 +65,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -198,6 +198,11 @@ def _same_size(images, batch_size):
         yield from batches_of(ops.convert_to_numpy(images), batch_size)
         return
     check_integer("batch_size", batch_size)
+    if not hasattr(images, "__iter__"):
+        raise TypeError(
+            "`images` must be an array or an iterable of images. Received a "
+            f"{type(images).__name__}."
+        )
     batch = []
     for image in map(np.asarray, images):
         if batch and (

@@ -53,7 +53,8 @@ def psnr(images, reconstructions):
 
 def batches_of(array, batch_size):
     """Parts of an array, of `batch_size` rows; the last may be shorter."""
-    check_integer("batch_size", batch_size)
+    # Not above what a slice of a tensor can have.
+    batch_size = min(check_integer("batch_size", batch_size), len(array) or 1)
     return [
         array[start : start + batch_size]
         for start in range(0, len(array), batch_size)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from keras_vqvae2.files import atomic_path
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _GAP = 4
 
 
@@ -76,8 +77,7 @@ def save_image(path, image):
     Raises:
         ValueError: If the extension is none of these.
     """
-    name = str(path).lower()
-    if not name.endswith((".png", ".jpg", ".jpeg", ".webp")):
+    if not str(path).lower().endswith(SUFFIXES):
         raise ValueError(
             f"The name of an image file must end in .png, .jpg, .jpeg or "
             f".webp. Received: {path}"

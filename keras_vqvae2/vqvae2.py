@@ -150,7 +150,7 @@ class VQVAE2(CompressMixin, HubMixin):
             ValueError: If shape or values of the images do not fit, or the
                 model has no probabilities of codes for a `rate_weight`.
         """
-        images = to_array(images)
+        images = to_array(images, "images")
         check_image_shape(
             images.shape, self.vqvae.num_channels, self.vqvae.total_stride
         )
@@ -215,7 +215,7 @@ class VQVAE2(CompressMixin, HubMixin):
         Raises:
             ValueError: If shape or values of the images do not fit.
         """
-        images = to_array(images)
+        images = to_array(images, "images")
         check_image_shape(images.shape, self.vqvae.num_channels)
         check_pixel_values(images)
         height, width = images.shape[1:3]
@@ -321,6 +321,11 @@ class VQVAE2(CompressMixin, HubMixin):
             ValueError: As `generate`.
         """
         names = self.vqvae.level_names
+        if not isinstance(codes, (list, tuple)):
+            raise TypeError(
+                "`codes` must be a tuple of maps, coarse to fine. Received a "
+                f"{type(codes).__name__}."
+            )
         if len(codes) > len(names):
             raise ValueError(
                 f"This model has {len(names)} levels. Received `codes` of "

@@ -1,10 +1,15 @@
 """Weights by stable names, in safetensors files."""
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from keras_vqvae2.arrays import check_types
+from keras_vqvae2.arrays import read_arrays
+from keras_vqvae2.arrays import read_header
 from keras_vqvae2.files import atomic_path
+
+# Far from what training gives; squares of larger values overflow float32 soon.
+MAX_WEIGHT = 1e12
 
 
 def to_numpy(variable):
@@ -54,10 +59,26 @@ def save_arrays(arrays, path):
         safetensors.numpy.save_file(arrays, temporary)
 
 
+def check_weights(path, types):
+    """Raises ValueError unless a file has the arrays of a model.
+
+    Its header alone is read: a model need not be built for it.
+
+    Args:
+        path: Path of the file.
+        types: Dtype and shape of each weight by name.
+    """
+    try:
+        check_types(read_header(path)[0], types)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def load_weights(model, path):
     """Reads a model's weights from a safetensors file.
 
-    Nothing is assigned unless every name, shape and dtype is the model's.
+    Nothing is assigned unless every name, shape and dtype is the model's, and
+    every value one that training can give.
 
     Args:
         model: Keras model.
@@ -65,34 +86,48 @@ def load_weights(model, path):
 
     Raises:
         ValueError: If the file is not a safetensors file, or if a weight is
-            missing, unknown, or of another shape or dtype.
+            missing, unknown, of another shape or dtype, not finite or out of
+            bounds.
     """
-    weights = dict(zip(weight_names(model), model.weights, strict=True))
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            found = set(file.keys())
-            if found != set(weights):
-                missing = sorted(set(weights) - found)
-                unknown = sorted(found - set(weights))
-                raise ValueError(
-                    f"{path} does not fit {type(model).__name__}: "
-                    f"missing {missing[:5]}, unknown {unknown[:5]} "
-                    f"({len(missing)} and {len(unknown)} in all)."
-                )
-            arrays = {}
-            for name, weight in weights.items():
-                array = file.get_tensor(name)
-                expected = (tuple(weight.shape), str(weight.dtype))
-                if (array.shape, str(array.dtype)) != expected:
-                    raise ValueError(
-                        f"{path}: {name} must be {expected[1]} of shape "
-                        f"{expected[0]}. Received {array.dtype} of shape "
-                        f"{array.shape}."
-                    )
-                arrays[name] = array
-    except safetensors.SafetensorError as error:
+    if model.variable_dtype != "float32":
         raise ValueError(
-            f"{path} is not a whole safetensors file: {error}"
-        ) from error
-    for name, array in arrays.items():
+            "Saved weights are float32: `dtype` must be None, 'float32', "
+            "'mixed_bfloat16' or 'mixed_float16'. Received: "
+            f"{model.dtype_policy.name!r}"
+        )
+    weights = dict(zip(weight_names(model), model.weights, strict=True))
+    types = {
+        name: (str(weight.dtype), tuple(weight.shape))
+        for name, weight in weights.items()
+    }
+    for name, array in read_weights(path, types).items():
         weights[name].assign(array)
+
+
+def read_weights(path, types):
+    """Dict of the NumPy arrays of a file of weights.
+
+    Args:
+        path: Path of the file.
+        types: Dtype and shape of each weight by name.
+
+    Raises:
+        ValueError: As `load_weights`.
+    """
+    check_weights(path, types)
+    arrays, _ = read_arrays(path)
+    for name, array in arrays.items():
+        _check_values(path, name, array)
+    return arrays
+
+
+def _check_values(path, name, array):
+    least, most = -MAX_WEIGHT, MAX_WEIGHT
+    if name.endswith(("/counts", "/initialized")):  # of a quantizer
+        least = 0
+    # As it is, NaN is refused as well.
+    if not (array.min() >= least and array.max() <= most):
+        raise ValueError(
+            f"{path}: {name} has values that are not finite or not in "
+            f"{least:g}..{most:g}: the model would be useless."
+        )

@@ -191,6 +191,54 @@ def test_atomic_path_keeps_the_old_file_after_an_error(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.once
+def test_names_as_long_as_can_be(tmp_path):
+    name = "é" * 127
+    with files.atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / name).read_text() == "new"
+    name = "f." + "x" * 253
+    for text in ("old", "new"):
+        with files.atomic_folder(tmp_path / name) as folder:
+            (folder / "file").write_text(text)
+    assert (files.settled_folder(tmp_path / name) / "file").read_text() == "new"
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("path", ["folder", "folder/a", "a", "a/b", "link"])
+def test_what_can_be_written(tmp_path, path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    files.check_writable(tmp_path / path, folder=True)
+    files.check_writable(tmp_path / path / "file")
+    assert len(list(tmp_path.rglob("*"))) == 2
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("file", True),
+        ("file/a", True),
+        ("file/a/b", False),
+        ("folder", False),
+        ("pipe", False),
+        ("nowhere", True),
+        ("nowhere/a", False),
+        ("n" * 256, True),
+        (f"{'n' * 256}/a", False),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, path, folder):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("absent")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError):
+        files.check_writable(tmp_path / path, folder)
+
+
 def test_atomic_path_has_the_usual_mode(tmp_path):
     with files.atomic_path(tmp_path / "a" / "file") as temporary:
         temporary.write_text("new")
@@ -228,7 +276,9 @@ def test_atomic_folder_keeps_the_old_folder_after_an_error(tmp_path):
 
 def test_atomic_folder_goes_on_after_a_kill_between_its_renames(tmp_path):
     folder = tmp_path / "folder"
-    previous = tmp_path / ".folder.previous"
+    killed = tmp_path / ".folder.abcd_123.tmp"
+    (killed / "new").mkdir(parents=True)
+    previous = killed / "previous"
     previous.mkdir()
     (previous / "file").write_text("old")
     (previous / "other").write_text("other")

@@ -15,6 +15,8 @@ ORDER = (
     "arguments",
     "images",
     "files",
+    "arrays",
+    "interrupts",
     "weights",
     "backend",
     "layers",

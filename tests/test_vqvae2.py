@@ -4,6 +4,7 @@ import pytest
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.images import psnr
 
@@ -176,6 +177,9 @@ def test_bits_per_pixel(model):
         (np.zeros((0, 16, 16, 3)), ValueError, r"nothing in them"),
         (images(1, 8, 8) / 255, ValueError, r"pass `255 \* x`"),
         (images(1, 8, 8) > 9, TypeError, r"uint8 or float.*bool"),
+        ([images(1, 8, 8)[0], images(1, 4, 8)[0]], ValueError, "of one shape"),
+        (None, ValueError, r"Received shape \(\)"),
+        (np.array([{}]), ValueError, r"Received shape \(1,\)"),
     ],
 )
 def test_bad_images(model, x, error, message):
@@ -203,12 +207,45 @@ def test_bad_batch_size(model, batch_size):
             method(argument, batch_size=batch_size)
 
 
+def test_variables_and_lists_are_arrays(model):
+    x = images(2, 8, 8)
+    codes = model.encode(x)
+    variable = keras.Variable(x, trainable=False, dtype="uint8")
+    for given in (list(x), variable, variable.value):
+        for a, b in zip(model.encode(given), codes, strict=True):
+            np.testing.assert_array_equal(a, b)
+    expected = model.decode(codes)
+    np.testing.assert_array_equal(model.reconstruct(variable), expected)
+    for given in (
+        [keras.Variable(c, trainable=False, dtype="int32") for c in codes],
+        [level.tolist() for level in codes],
+    ):
+        np.testing.assert_array_equal(model.decode(given), expected)
+
+
+def test_any_batch_size(model):
+    x = images(1, 8, 8)
+    codes = model.encode(x, batch_size=10**30)
+    assert model.decode(codes, batch_size=10**30).shape == x.shape
+    assert batches_of(x[:0], 8) == []
+
+
+@pytest.mark.parametrize("given", [None, 5])
+def test_compress_wants_images(model, given):
+    with pytest.raises(TypeError, match="`images` must be an array or an iter"):
+        model.compress(given)
+
+
 def test_bad_codes(model):
     top, bottom = model.encode(images(1, 8, 8))
     with pytest.raises(ValueError, match="tuple of 2 maps.*Received 1 maps"):
         model.decode((top,))
     with pytest.raises(ValueError, match="0..15. The bottom map"):
         model.decode((top, bottom + 16))
+    with pytest.raises(ValueError, match="`codes` must be an array.*one shape"):
+        model.decode(([[[1, 2], [3]]], bottom))
+    with pytest.raises(ValueError, match="must be integers. Received object"):
+        model.decode((None, None))
     with pytest.raises(ValueError, match="`levels` must be 1 to 2"):
         model.decode((top, bottom), levels=3)
 

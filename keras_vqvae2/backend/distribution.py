@@ -175,12 +175,18 @@ def on_chief(function):
             executor.submit(function).result()
 
 
-def num_replicas():
-    """Number of devices that share a batch."""
+def num_replicas(strategy=None):
+    """Number of devices that share a batch.
+
+    Args:
+        strategy: That of `tf.distribute`; None for the one in whose scope
+            this is.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.distribute.get_strategy().num_replicas_in_sync
+        strategy = strategy or tf.distribute.get_strategy()
+        return strategy.num_replicas_in_sync
     if keras.backend.backend() == "jax":
         distribution = keras.distribution.distribution()
         if distribution is not None:
@@ -227,9 +233,9 @@ def worker_dataset(make_dataset, batch_size):
     return strategy.distribute_datasets_from_function(make)
 
 
-def check_batch_size(batch_size, gradient_accumulation_steps=1):
+def check_batch_size(batch_size, gradient_accumulation_steps=1, replicas=None):
     """Raises ValueError unless the devices can share the batch evenly."""
-    replicas = num_replicas()
+    replicas = replicas or num_replicas()
     parts = replicas * gradient_accumulation_steps
     if batch_size % parts:
         steps = ""

@@ -1,10 +1,13 @@
 import pathlib
 
+from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import workers
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.codec import find_model_name
 from keras_vqvae2.codec import read_header
+from keras_vqvae2.files import shown
+from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.vqvae2 import from_pretrained
 
@@ -14,19 +17,20 @@ def add_arguments(parser):
     parser.add_argument(
         "-o", "--output", required=True, help="folder, or an image file"
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--levels", type=positive, help="decode from the first LEVELS maps only"
     )
     parser.add_argument(
         "--model",
-        help="model that made the files (default: the preset, or the folder "
-        "beside them, of the name that they give)",
+        help="model that made the files (default: the preset of the name that "
+        "they give)",
     )
 
 
 def run(args):
     paths = _code_paths(args.codes)
-    outputs = output_paths(paths, args.output, ".png")
+    outputs = output_paths(paths, args.output, SUFFIXES, args.overwrite)
     names = [args.model or find_model_name(read_header(p), p) for p in paths]
     done = 0
     # One model after another: each has its own processes.
@@ -42,8 +46,8 @@ def run(args):
             done += 1
             height, width = image.shape[:2]
             print(
-                f"[{done}/{len(paths)}] {paths[i]} -> {outputs[i]}, "
-                f"{width}x{height}"
+                f"[{done}/{len(paths)}] {shown(paths[i])} -> "
+                f"{shown(outputs[i])}, {width}x{height}"
             )
 
 

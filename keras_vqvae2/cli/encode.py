@@ -1,12 +1,14 @@
 import os
 
 from keras_vqvae2.cli.options import add_model
+from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import workers
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.codec.header import METHODS
 from keras_vqvae2.data import load_image
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import shown
 from keras_vqvae2.vqvae2 import from_pretrained
 
 
@@ -27,18 +29,13 @@ def add_arguments(parser):
         help="above 0 for smaller files of less quality, for example 0.1 "
         "(default: %(default)s)",
     )
+    add_overwrite(parser)
     add_model(parser)
 
 
 def run(args):
     paths = image_paths(args.images)
-    outputs = output_paths(paths, args.output, ".codes")
-    for output in outputs:
-        if output.suffix != ".codes":
-            raise ValueError(
-                f"Code files end in .codes. `output` is {output}: name a "
-                ".codes file or a folder."
-            )
+    outputs = output_paths(paths, args.output, (".codes",), args.overwrite)
     model = from_pretrained(args.model)
     sizes = []
 
@@ -58,7 +55,8 @@ def run(args):
             temporary.write_bytes(data)
         height, width = sizes[i]
         print(
-            f"[{i + 1}/{len(paths)}] {path} -> {output}, {len(data)} bytes, "
+            f"[{i + 1}/{len(paths)}] {shown(path)} -> {shown(output)}, "
+            f"{len(data)} bytes, "
             f"{8 * len(data) / (height * width):.3f} bits per pixel, "
             f"{os.path.getsize(path) / len(data):.1f} times smaller than the "
             "source"

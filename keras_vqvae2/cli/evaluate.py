@@ -9,6 +9,7 @@ from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import add_reading
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.evaluation.card import check_card
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
 from keras_vqvae2.vqvae2 import from_pretrained
 
@@ -137,7 +138,7 @@ def run(args):
         print(pathlib.Path(output, "metrics.json").read_text("utf-8"), end="")
         if folder is not None:
             evaluation.write_card(folder, output, args.card_photographs)
-            print(f"Model card: {folder / 'README.md'}", file=sys.stderr)
+            print(f"Model card: {shown(folder / 'README.md')}", file=sys.stderr)
 
 
 def _features(args, classifier):

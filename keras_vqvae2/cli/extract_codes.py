@@ -3,6 +3,7 @@ from keras_vqvae2.cli.options import add_data
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
+from keras_vqvae2.files import shown
 from keras_vqvae2.vqvae2 import from_pretrained
 
 
@@ -47,4 +48,4 @@ def run(args):
         download=args.download,
         verbose=True,
     )
-    print(f"Codes of {count} images: {args.output}")
+    print(f"Codes of {count} images: {shown(args.output)}")

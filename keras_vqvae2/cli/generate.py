@@ -2,8 +2,15 @@ import pathlib
 
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
+from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import positive
+from keras_vqvae2.cli.paths import check_outputs
+from keras_vqvae2.cli.paths import check_suffix
 from keras_vqvae2.evaluation import load_classifier
+from keras_vqvae2.files import check_writable
+from keras_vqvae2.files import shown
+from keras_vqvae2.sampling.generate import count_images
+from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
 from keras_vqvae2.vqvae2 import from_pretrained
@@ -27,6 +34,7 @@ def add_arguments(parser):
         help="draw from the likeliest codes of this total probability",
     )
     parser.add_argument("--grid", help="also save all images as one image")
+    add_overwrite(parser)
     parser.add_argument(
         "--classifier",
         help=".keras file that judges the candidates, see --num-candidates; "
@@ -53,6 +61,16 @@ def add_arguments(parser):
 
 
 def run(args):
+    count = count_images(args.num_images, args.labels)
+    folder = pathlib.Path(args.output)
+    check_writable(folder, folder=True)
+    outputs = [folder / f"{i:05}.png" for i in range(count)]
+    if args.grid:
+        check_suffix("grid", args.grid, SUFFIXES)
+    check_outputs(
+        outputs + [args.grid] * bool(args.grid),
+        args.overwrite,
+    )
     classifier = args.classifier and load_classifier(args.classifier)
     images = from_pretrained(args.model).generate(
         args.num_images,
@@ -67,11 +85,11 @@ def run(args):
         num_candidates=args.num_candidates,
         verbose=1,
     )
-    output = pathlib.Path(args.output)
-    for i, image in enumerate(images):
-        save_image(output / f"{i:05}.png", image)
+    # After Ctrl-C there are fewer.
+    for path, image in zip(outputs, images, strict=False):
+        save_image(path, image)
     if args.grid:
         side = round(len(images) ** 0.5)
         rows = [images[i : i + side] for i in range(0, len(images), side)]
         save_image(args.grid, image_grid(rows))
-    print(f"{len(images)} images: {output}")
+    print(f"{len(images)} images: {shown(folder)}")

@@ -1,5 +1,6 @@
 import argparse
 
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.hub.publish import check_replaceable
 from keras_vqvae2.pytorch_import import from_pytorch
 
@@ -28,6 +29,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    check_writable(args.output, folder=True)
     check_replaceable(args.output, args.overwrite)
     model = from_pytorch(args.checkpoint, skip_relu=args.skip_relu)
     model.save_pretrained(args.output, overwrite=args.overwrite)

@@ -1,9 +1,20 @@
+import math
 import os
 import pathlib
 
 from keras_vqvae2.codec import read_header
+from keras_vqvae2.codec.code_model import load_context
+from keras_vqvae2.codec.header import code_shapes
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
-from keras_vqvae2.vqvae2 import from_pretrained
+from keras_vqvae2.hub.config import WEIGHTS
+from keras_vqvae2.hub.config import prior_file
+from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.weight_types import num_parameters
+from keras_vqvae2.hub.weight_types import prior_types
+from keras_vqvae2.hub.weight_types import vqvae_types
+from keras_vqvae2.levels import level_names
+from keras_vqvae2.weights import check_weights
 
 
 def add_arguments(parser):
@@ -13,7 +24,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    if os.path.isfile(args.name):
+    if os.path.exists(args.name) and not os.path.isdir(args.name):
         describe_file(args.name)
     else:
         describe_model(args)
@@ -28,7 +39,7 @@ def describe_file(path):
     maps = ", ".join(
         f"{rows}x{columns}" for rows, columns in header.code_shapes
     )
-    print(f"code file: {path}")
+    print(f"code file: {shown(path)}")
     print(f"model: {header.model}")
     print(f"fingerprint: {header.fingerprint.hex() or 'none'}")
     print(f"method: {header.method}")
@@ -40,10 +51,14 @@ def describe_file(path):
 
 
 def describe_model(args):
-    model = from_pretrained(args.name)
-    vqvae = model.vqvae
-    print(f"name: {model.name or args.name}")
-    print(f"parameters: {vqvae.count_params()}")
+    """Prints what a saved model's files say; the model is not built."""
+    snapshot = find_snapshot(args.name)
+    config = snapshot.config
+    sizes = config.vqvae
+    types = vqvae_types(sizes)
+    check_weights(snapshot.path(WEIGHTS), types)
+    print(f"name: {config.name}")
+    print(f"parameters: {num_parameters(types)}")
     for name in (
         "strides",
         "hidden_dim",
@@ -54,29 +69,33 @@ def describe_model(args):
         "commitment_cost",
         "decay",
     ):
-        print(f"{name}: {getattr(vqvae, name)}")
-    shapes = ", ".join(
+        value = getattr(sizes, name)
+        print(f"{name}: {tuple(value) if name == 'strides' else value}")
+    shapes = code_shapes((256, 256), sizes.strides)
+    maps = ", ".join(
         f"{name} {height}x{width}"
         for name, (height, width) in zip(
-            vqvae.level_names, vqvae.code_shapes(256, 256), strict=True
+            level_names(len(shapes)), shapes, strict=True
         )
     )
-    print(f"codes of a 256x256 image: {shapes}")
-    print(f"bits per pixel: {model.bits_per_pixel(256, 256):.3f}")
-    if model.context is not None:
-        sizes = ", ".join(
-            f"{name} {value}"
-            for name, value in vars(model.context.config).items()
+    print(f"codes of a 256x256 image: {maps}")
+    bits = sum(map(math.prod, shapes)) * math.log2(sizes.num_embeddings)
+    print(f"bits per pixel: {bits / 256**2:.3f}")
+    if config.context is not None:
+        load_context(snapshot)
+        values = ", ".join(
+            f"{name} {value}" for name, value in vars(config.context).items()
         )
-        print(f"context model of code files: {sizes}")
-    for level in model.priors:
-        prior = model.load_prior(level)
+        print(f"context model of code files: {values}")
+    for level, prior in config.priors.items():
+        types = prior_types(prior)
+        check_weights(snapshot.path(prior_file(level)), types)
         height, width = prior.code_shapes[-1]
         print(
-            f"prior of {level}: {height}x{width}, {prior.count_params()} "
+            f"prior of {level}: {height}x{width}, {num_parameters(types)} "
             f"parameters, {prior.num_classes or 'no'} classes"
         )
     folder = bundled_weights().get(args.name, pathlib.Path(args.name))
     for name in ("README.md", "metrics.json"):
         if (folder / name).is_file():
-            print(f"{name}: {folder / name}")
+            print(f"{name}: {shown(folder / name)}")

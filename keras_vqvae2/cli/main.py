@@ -5,6 +5,12 @@ import importlib
 import importlib.metadata
 import re
 import sys
+import warnings
+
+from keras_vqvae2 import interrupts
+from keras_vqvae2.files import shown
+
+_MAX_LINE = 2000
 
 # Each command is a module here, loaded only if it is asked for.
 COMMANDS = {
@@ -32,28 +38,68 @@ def main(argv=None):
 
     Returns:
         Exit code: 0, or 2 after one line on stderr that says what was wrong,
-        or 130 after Ctrl-C.
+        or 130 after Ctrl-C and 143 after SIGTERM, with such a line as well.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     command = argv[0] if argv else None
     flags = set()
     try:
-        parser = _parser(command)
-        args = parser.parse_args(argv)
-        flags = set(vars(args))
-        args.run(args)
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        # Some errors end with a hint for callers from Python.
-        error = getattr(error, "without_hint", error)
-        message = " ".join(str(error).split())
-        print(
-            f"keras-vqvae2: error: {in_flags(message, flags)}", file=sys.stderr
-        )
+        with interrupts.terminated(), warnings.catch_warnings():
+            parser = _parser(command)
+            args = parser.parse_args(argv)
+            flags = set(vars(args))
+            warnings.showwarning = _show_warning
+            args.run(args)
+            sys.stdout.flush()
+    except (
+        ImportError,
+        MemoryError,
+        OSError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        *_graph_errors(),
+    ) as error:
+        message = in_flags(_one_line(_text(error)), flags)
+        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("keras-vqvae2: interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, interrupts.Terminated) as stop:
+        message = in_flags(str(stop) or "interrupted", flags)
+        print(f"keras-vqvae2: {message}", file=sys.stderr)
+        return getattr(stop, "code", 130)
     return 0
+
+
+def _graph_errors():
+    """Class of the errors of TensorFlow's graphs, if there are any."""
+    tensorflow = sys.modules.get("tensorflow")
+    return () if tensorflow is None else (tensorflow.errors.OpError,)
+
+
+def _text(error):
+    if isinstance(error, BrokenPipeError):
+        return "standard output was closed before the end."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory. {error}"
+    if isinstance(error, _graph_errors()):
+        # The message, then where in the graph.
+        text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip()
+        return text.partition("\n")[0].removeprefix("assertion failed: ")
+    # Some errors end with a hint for callers from Python.
+    return str(getattr(error, "without_hint", error))
+
+
+def _one_line(text):
+    """Text of others, who may have put anything into it."""
+    text = shown(" ".join(text.split()))
+    if len(text) > _MAX_LINE:
+        half = _MAX_LINE // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"keras-vqvae2: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 def in_flags(message, names):
@@ -78,9 +124,19 @@ def in_flags(message, names):
     return re.sub(r"`(\w+)(?:=([\w.]+))?`", as_flag, message)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors take one line, as all others."""
+
+    def error(self, message):
+        message = _one_line(message)
+        self.exit(
+            2, f"keras-vqvae2: error: {message}; see {self.prog} --help\n"
+        )
+
+
 def _parser(command):
     """Parser of all commands, with the arguments of the one that is run."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-vqvae2",
         description="Images to hierarchical codes and back, with VQ-VAE-2.",
     )

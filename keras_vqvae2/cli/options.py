@@ -20,8 +20,10 @@ def flag(name):
 def positive(text):
     """A positive integer, for `type=`."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be positive, not {value}")
+    if not 0 < value < 2**63:
+        raise argparse.ArgumentTypeError(
+            f"must be positive and below 2**63, not {value}"
+        )
     return value
 
 
@@ -42,6 +44,13 @@ def add_model(parser):
         "--model",
         default=DEFAULT_MODEL,
         help="preset, folder, or Hub repository (default: %(default)s)",
+    )
+
+
+def add_overwrite(parser):
+    """Adds `--overwrite`."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that exist"
     )
 
 
@@ -75,6 +84,7 @@ def described(documented):
         documented: Class with a docstring.
     """
     text = inspect.getdoc(documented).partition("\nArgs:\n")[2]
+    text = text.partition("\n\n")[0] + "\n"
     texts = {}
     for name, description in re.findall(
         r"^    (\w+): ((?:.*\n?)(?:        .*\n?)*)", text, re.MULTILINE
@@ -122,9 +132,19 @@ def add_training_options(parser):
 
 
 def _type(field):
-    if field.type is int:
-        return int if field.metadata.get("minimum") == 0 else positive
-    return str if field.type is str else float
+    """Function for `type=`: the value of a text, in the field's bounds."""
+    kind = {int: int, str: str}.get(field.type, float)
+
+    def value(text):
+        value = kind(text)
+        if not field.metadata["fits"](value):
+            raise argparse.ArgumentTypeError(
+                f"must be {field.metadata['expected']}, not {text}"
+            )
+        return value
+
+    value.__name__ = kind.__name__  # For "invalid int value".
+    return value
 
 
 def training_options(args, verbose):

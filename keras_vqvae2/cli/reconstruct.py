@@ -1,11 +1,14 @@
 import numpy as np
 
 from keras_vqvae2.cli.options import add_model
+from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.data import load_image
 from keras_vqvae2.data.image_file import sample_photograph
+from keras_vqvae2.files import shown
 from keras_vqvae2.images import psnr
+from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
@@ -32,6 +35,7 @@ def add_arguments(parser):
         help="also show the images decoded from the first 1, 2, ... levels "
         "(figure 3)",
     )
+    add_overwrite(parser)
     add_model(parser)
 
 
@@ -43,7 +47,7 @@ def run(args):
             "No image given. Name image files or folders, or use --sample."
         )
     paths = image_paths(args.images)
-    outputs = output_paths(paths, args.output, ".png")
+    outputs = output_paths(paths, args.output, SUFFIXES, args.overwrite)
     model = from_pretrained(args.model)
     scores, bits = [], []
     for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
@@ -58,9 +62,9 @@ def run(args):
         scores.append(psnr(image[None], reconstruction)[0])
         bits.append(model.bits_per_pixel(height, width))
         print(
-            f"[{i + 1}/{len(paths)}] {path}: {width}x{height}, "
+            f"[{i + 1}/{len(paths)}] {shown(path)}: {width}x{height}, "
             f"PSNR {scores[-1]:.2f} dB, {bits[-1]:.3f} bits per pixel "
-            f"-> {output}",
+            f"-> {shown(output)}",
             flush=True,
         )
     if len(paths) > 1:

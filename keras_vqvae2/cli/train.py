@@ -12,6 +12,7 @@ from keras_vqvae2.cli.options import described
 from keras_vqvae2.cli.options import flag
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import training_options
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.recipes import train_vqvae
@@ -75,6 +76,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    options = training_options(args, int(sys.stdout.isatty()))
     with distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
         vqvae = _model(args)
@@ -90,9 +92,9 @@ def run(args):
             resize=args.resize,
             data_dir=args.data_dir,
             download=args.download,
-            options=training_options(args, int(sys.stdout.isatty())),
+            options=options,
         )
-    print(f"Trained model: {pathlib.Path(args.output) / 'model'}")
+    print(f"Trained model: {shown(pathlib.Path(args.output, 'model'))}")
 
 
 def _model(args):

@@ -3,6 +3,7 @@ from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.codec.context_model import bits_per_pixel
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.vqvae2 import from_pretrained
 
@@ -89,4 +90,4 @@ def run(args):
         print(f"{level}: {value:.3f} bits a code")
     rate = bits_per_pixel(model.vqvae.strides, bits.values())
     print(f"bits per pixel: {rate:.4f}")
-    print(f"model: {args.output}")
+    print(f"model: {shown(args.output)}")

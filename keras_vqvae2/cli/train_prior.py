@@ -10,6 +10,7 @@ from keras_vqvae2.cli.options import described
 from keras_vqvae2.cli.options import flag
 from keras_vqvae2.cli.options import training_options
 from keras_vqvae2.data import read_code_shards
+from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
 from keras_vqvae2.models import PixelSNAILPrior
 from keras_vqvae2.vqvae2 import from_pretrained
@@ -62,6 +63,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    options = training_options(args, int(sys.stdout.isatty()))
     with distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
         model = from_pretrained(args.model, dtype=args.dtype)
@@ -80,9 +82,10 @@ def run(args):
             args.codes,
             args.output,
             validation_codes=args.validation_codes,
-            options=training_options(args, int(sys.stdout.isatty())),
+            options=options,
         )
-    print(f"Model with the prior: {pathlib.Path(args.output) / 'model'}")
+    folder = pathlib.Path(args.output, "model")
+    print(f"Model with the prior: {shown(folder)}")
 
 
 def _prior(args, model):

@@ -6,7 +6,6 @@ prior. `docs/format.md` has the bytes.
 
 import operator
 import os
-import pathlib
 import zlib
 
 import numpy as np
@@ -19,9 +18,9 @@ from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes
 from keras_vqvae2.codec.range_coder import RangeDecoder
 from keras_vqvae2.codec.range_coder import RangeEncoder
-from keras_vqvae2.hub.config import CONFIG
-from keras_vqvae2.hub.config import read_config
+from keras_vqvae2.files import open_regular
 from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.hub.presets import bundled_weights
 
 
 def write_codes(codes, image_size, model, method=None):
@@ -76,9 +75,8 @@ def read_codes(source, model=None):
     Args:
         source: Path of the file, or its bytes.
         model: Name, folder or repository of the model that made the codes, or
-            a `CodeModel`. None looks for it by itself: a preset of the name
-            that the file gives, or a folder of this name beside the file.
-            Files by the method "raw" can be read without.
+            a `CodeModel`. None takes the preset of the name that the file
+            gives. Files by the method "raw" can be read without.
 
     Returns:
         Tuple `(codes, header)`: a tuple of int32 arrays `(height_i,
@@ -135,30 +133,31 @@ def read_header(source):
 
 
 def find_model_name(header, source=None):
-    """Preset or folder of the model that a code file names.
+    """The preset that a code file names.
+
+    Nothing but a preset: the file may be from a stranger, who is not to choose
+    what is loaded.
 
     Args:
         header: `CodeHeader`.
-        source: Path of the file, to look beside it.
+        source: Path of the file, for the error.
+
+    Returns:
+        Folder of the preset's weights, or its name if they did not come with
+        the package.
 
     Raises:
-        FileNotFoundError: If there is neither.
+        FileNotFoundError: If there is no preset of the name.
     """
+    if header.model in PRESETS:
+        # By its folder, since a name stands for a folder here first of all.
+        return bundled_weights().get(header.model, header.model)
     name = "The code file"
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
-        folder = pathlib.Path(source).resolve().parent
-        if (folder / header.model / CONFIG).is_file():
-            return folder / header.model
-        config = folder / CONFIG
-        if config.is_file() and read_config(config).name == header.model:
-            return folder
-    if header.model in PRESETS:
-        return header.model
     raise FileNotFoundError(
         f"{name} was made by a model of the name {header.model!r}, which is "
-        "not a preset, and no folder of this name lies beside the file: say "
-        "where it is as `model`."
+        "not a preset: say where it is as `model`."
     )
 
 
@@ -170,7 +169,7 @@ def _read(source):
             "A code file is given as its path or its bytes. Received: "
             f"{type(source).__name__}"
         )
-    with open(source, "rb") as file:
+    with open_regular(source) as file:
         return file.read(), str(source)
 
 

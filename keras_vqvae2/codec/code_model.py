@@ -6,15 +6,17 @@ import math
 
 import numpy as np
 
-from keras_vqvae2.codec.arrays import arrays_digest
-from keras_vqvae2.codec.arrays import parse_arrays
+from keras_vqvae2.arrays import arrays_digest
+from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.codec.context_model import ContextModel
 from keras_vqvae2.codec.range_coder import TOTAL
 from keras_vqvae2.codec.range_coder import frequencies
 from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
+from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.levels import level_names
+from keras_vqvae2.weights import read_weights
 
 
 class CodeModel:
@@ -69,17 +71,14 @@ class CodeModel:
         Raises:
             As `keras_vqvae2.from_pretrained`.
         """
-        return cls.from_snapshot(find_snapshot(name_or_path, **options))
+        return load_snapshot(cls.from_snapshot, name_or_path, **options)
 
     @classmethod
     def from_snapshot(cls, snapshot):
         """That of a `hub.Snapshot`."""
         config = snapshot.config
         path = snapshot.path(WEIGHTS)
-        try:
-            weights = parse_arrays(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path} has no weights: {error}") from error
+        weights = read_weights(path, vqvae_types(config.vqvae))
         return cls(
             config.name,
             config.vqvae.strides,

@@ -13,7 +13,7 @@ from operator import mul
 
 import numpy as np
 
-from keras_vqvae2.codec.arrays import arrays_digest
+from keras_vqvae2.arrays import arrays_digest
 from keras_vqvae2.codec.blas_threads import one_blas_thread
 from keras_vqvae2.codec.context_level import GRID
 from keras_vqvae2.codec.context_level import ContextLevel

@@ -1,11 +1,11 @@
 """Code files of the versions before `docs/format.md`: safetensors files."""
 
-import json
-import struct
+import reprlib
 
 import numpy as np
 
-from keras_vqvae2.codec.arrays import parse_arrays
+from keras_vqvae2.arrays import parse_arrays_and_metadata
+from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.codec.header import MAGIC
 from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes
@@ -35,11 +35,9 @@ def read_codes(data, name):
         ValueError: If the file is damaged or of another kind.
     """
     try:
-        arrays = parse_arrays(data)
-        (length,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        header = json.loads(metadata.get("header", "null"))
-    except (ValueError, AttributeError, RecursionError) as error:
+        arrays, metadata = parse_arrays_and_metadata(data)
+        header = parse_json(metadata.get("header", "null"))
+    except ValueError as error:
         raise ValueError(f"{name} is not a whole code file: {error}") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{name} is not a code file.")
@@ -50,7 +48,7 @@ def read_codes(data, name):
 
 
 def _unpack(arrays, header):
-    num_embeddings = header["num_embeddings"]
+    num_embeddings = _integer(header["num_embeddings"])
     image_size = tuple(map(_integer, header["image_size"]))
     shapes = tuple(
         tuple(map(_integer, (height, width)))
@@ -62,7 +60,7 @@ def _unpack(arrays, header):
         fingerprint=b"",
         image_size=image_size,
         strides=_strides(image_size, shapes),
-        num_embeddings=_integer(num_embeddings),
+        num_embeddings=num_embeddings,
         checksums=(),
     )
     bits = max(1, (num_embeddings - 1).bit_length())
@@ -102,5 +100,5 @@ def _name(model):
 
 def _integer(value):
     if type(value) is not int or not 0 < value <= 2**16:
-        raise ValueError(f"there is a size {value!r}")
+        raise ValueError(f"there is a size {reprlib.repr(value)}")
     return value

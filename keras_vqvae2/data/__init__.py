@@ -4,7 +4,7 @@ TensorFlow is imported when a dataset is made: reading a single image needs
 Pillow alone.
 """
 
-from keras_vqvae2.data.code_shards import code_dataset
+from keras_vqvae2.data.code_dataset import code_dataset
 from keras_vqvae2.data.code_shards import read_code_shards
 from keras_vqvae2.data.code_shards import write_code_shards
 from keras_vqvae2.data.code_windows import CodeWindows

@@ -1,6 +1,8 @@
 from keras_vqvae2.arguments import check_integer
 
 SEED_LIMIT = 2**63
+# Of the uint8 pixels of a batch. What a model makes of them takes far more.
+MAX_BATCH_BYTES = 2**34
 
 
 def check_arguments(
@@ -42,4 +44,10 @@ def check_arguments(
         raise ValueError(
             f"batch_size={batch_size} is the batch of all workers together and "
             f"cannot be split evenly among {count}. Pass a multiple of {count}."
+        )
+    if 3 * (batch_size // count) * image_size**2 > MAX_BATCH_BYTES:
+        raise ValueError(
+            f"{batch_size // count} images of {image_size}x{image_size} have "
+            f"more than {MAX_BATCH_BYTES >> 30} GiB of pixels: pass a smaller "
+            "`batch_size` or `image_size`."
         )

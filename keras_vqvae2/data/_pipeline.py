@@ -18,6 +18,7 @@ NOT_PLAIN = r"\C*(?i:exif|tiff:orientation|trns)\C*"
 # So many unreadable images in a row are a broken source, not a few bad ones.
 MAX_SUBSTITUTES = 100
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def leave_gpu_alone():
@@ -108,6 +109,8 @@ def _decode_plain_png(contents):
     kind = tf.strings.substr(contents, 24, 2)
     plain = (
         (tf.strings.substr(contents, 0, 8) == PNG_SIGNATURE)
+        # TensorFlow forgives a missing end.
+        & (tf.strings.substr(contents, -len(PNG_END), len(PNG_END)) == PNG_END)
         & ((kind == b"\x08\x00") | (kind == b"\x08\x02"))
         & _has_plain_pixels(contents, size[1], size[0])
     )

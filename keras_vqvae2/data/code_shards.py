@@ -1,33 +1,46 @@
 """Codes of a whole data set, in shards of plain integers (algorithm 2)."""
 
 import json
+import math
 import pathlib
+import reprlib
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.backend.lazy_module import LazyModule
-from keras_vqvae2.data import _pipeline
-from keras_vqvae2.data._arguments import SEED_LIMIT
+from keras_vqvae2.arrays import arrays_digest
+from keras_vqvae2.arrays import parse_json
+from keras_vqvae2.arrays import read_arrays
+from keras_vqvae2.arrays import read_header
 from keras_vqvae2.files import atomic_path
 
-tf = LazyModule("tensorflow")
-
-_FORMAT = "keras-vqvae2 code shards 1"
+_FORMAT = "keras-vqvae2 code shards 2"
+# Without `source`, checksums and the shards' numbers.
+_OLD_FORMAT = "keras-vqvae2 code shards 1"
 _INDEX = "index.json"
+_MAX_INDEX_BYTES = 2**22
+_LABELS = "labels"
+# What the shards of a run and its index say alike.
+_COMMON = ("format", "num_embeddings", "levels", "shard_size", "source")
 
 
 def write_code_shards(
-    batches, folder, *, num_embeddings, level_names, shard_size=4096
+    batches,
+    folder,
+    *,
+    num_embeddings,
+    level_names,
+    shard_size=4096,
+    source=None,
 ):
     """Writes the codes of a data set to a folder of shards.
 
     `codes-00000.safetensors`, ... hold an integer array `(images, height,
     width)` for each level, and `labels`, `(images,)`, if there are any.
     `index.json` is written last. Files are written atomically: a killed run
-    resumes after its last whole shard.
+    resumes after its last whole shard. Each shard says of what run it is,
+    its number, and the SHA-256 of its arrays.
 
     Args:
         batches: Function that takes the number of images to skip and returns
@@ -38,14 +51,19 @@ def write_code_shards(
         num_embeddings: Codebook vectors of each level, at most 65536.
         level_names: Names of the levels, coarse to fine.
         shard_size: Images in a shard.
+        source: Dict, of what JSON can hold, of all that the codes depend on:
+            shards of another one are not resumed. `weights` is the SHA-256 of
+            the model's weights.
 
     Returns:
         Total number of images.
 
     Raises:
         FileExistsError: If the folder has a complete set of codes, or shards
-            of another model or shard size.
-        ValueError: If an argument is out of range, or there are no images.
+            of another run.
+        ValueError: If an argument is out of range, codes or labels are not
+            integers in range, there are no images, or a shard that is there
+            already is damaged.
 
     Source: algorithm 2 of VQ-VAE-2, arXiv 1906.00446.
 
@@ -70,47 +88,52 @@ def write_code_shards(
             f"num_embeddings={num_embeddings}"
         )
     folder = pathlib.Path(folder)
-    header = {
-        "format": _FORMAT,
-        "num_embeddings": num_embeddings,
-        "levels": list(level_names),
-        "shard_size": shard_size,
-    }
     if (folder / _INDEX).exists():
         raise FileExistsError(
             f"{folder} has a complete set of codes already. Choose another "
             "folder."
         )
-    shard = 0
-    while (path := _shard_path(folder, shard)).exists():
-        if _read_header(path) != header:
+    folder.mkdir(parents=True, exist_ok=True)
+    common = {
+        "format": _FORMAT,
+        "num_embeddings": int(num_embeddings),
+        "levels": list(level_names),
+        "shard_size": int(shard_size),
+        "source": source or {},
+    }
+    common = json.loads(json.dumps(common))  # as it is read
+    run = _Run(folder, common)
+    while (path := run.next_path()).exists():
+        found = _read_shard_header(path)
+        if (differing := _differences(found, common)) != "":
             raise FileExistsError(
-                f"{path} is of another run: {_read_header(path)} instead of "
-                f"{header}. Choose another folder."
+                f"{path} is of another run: {differing}. Choose another folder."
             )
-        shard += 1
-    total = shard * shard_size
+        run.add(*_read_shard(path, common, len(run.digests)))
     pending, count = [], 0
 
     def write(parts):
-        nonlocal shard, total
         codes, labels = zip(*parts, strict=True)
+        arrays = dict(
+            zip(common["levels"], zip(*codes, strict=True), strict=True)
+        )
         arrays = {
-            name: np.concatenate(level).astype("uint16")
-            for name, level in zip(
-                level_names, zip(*codes, strict=True), strict=True
-            )
+            name: _as_integers(np.concatenate(level), "uint16")
+            for name, level in arrays.items()
         }
         if labels[0] is not None:
-            arrays["labels"] = np.concatenate(labels).astype("int32")
-        with atomic_path(_shard_path(folder, shard)) as temporary:
+            arrays[_LABELS] = _as_integers(np.concatenate(labels), "int32")
+        path, number = run.next_path(), len(run.digests)
+        digest = arrays_digest(arrays).hex()
+        _check_arrays(path, arrays, common)
+        run.add(arrays, digest)
+        header = {**common, "shard": number, "sha256": digest}
+        with atomic_path(path) as temporary:
             safetensors.numpy.save_file(
                 arrays, temporary, metadata={"header": json.dumps(header)}
             )
-        shard += 1
-        total += len(arrays[level_names[0]])
 
-    for codes, labels in batches(total):
+    for codes, labels in batches(run.num_images):
         while len(codes[0]):
             room = shard_size - count
             part = tuple(level[:room] for level in codes)
@@ -123,12 +146,17 @@ def write_code_shards(
                 pending, count = [], 0
     if pending:
         write(pending)
-    if not total:
+    if not run.num_images:
         raise ValueError("There are no images to extract codes from.")
-    index = {**header, "num_images": total, "num_shards": shard}
+    index = {
+        **common,
+        "num_images": run.num_images,
+        "num_shards": len(run.digests),
+        "sha256": run.digests,
+    }
     with atomic_path(folder / _INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=2) + "\n")
-    return total
+    return run.num_images
 
 
 def read_code_shards(folder):
@@ -144,7 +172,7 @@ def read_code_shards(folder):
 
     Raises:
         FileNotFoundError: If the folder has no complete set of codes.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or not all are of one run.
     """
     folder = pathlib.Path(folder)
     if not (folder / _INDEX).is_file():
@@ -153,127 +181,214 @@ def read_code_shards(folder):
             "`keras-vqvae2 extract-codes` writes one, or completes an "
             "interrupted one."
         )
-    index = json.loads((folder / _INDEX).read_text())
-    if not isinstance(index, dict) or index.get("format") != _FORMAT:
-        raise ValueError(f"{folder / _INDEX} is not the index of code shards.")
+    index = _read_index(folder / _INDEX)
+    common = {key: index[key] for key in _COMMON if key in index}
+    run = _Run(folder, common)
     shards = []
-    for i in range(index["num_shards"]):
-        path = _shard_path(folder, i)
-        _read_header(path)
-        shards.append(safetensors.numpy.load_file(path))
-    names = [*index["levels"]] + ["labels"] * ("labels" in shards[0])
-    try:
-        arrays = {
-            name: np.concatenate([shard[name] for shard in shards])
-            for name in names
-        }
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{folder} is damaged: {error}") from error
-    labels = arrays.pop("labels", None)
-    for name, level in arrays.items():
-        if (
-            len(level) != index["num_images"]
-            or level.max() >= (index["num_embeddings"])
-        ):
-            raise ValueError(f"{folder} is damaged: level {name!r}.")
+    for number in range(index["num_shards"]):
+        arrays, digest = _read_shard(run.next_path(), common, number)
+        if digest is not None and digest != index["sha256"][number]:
+            raise ValueError(
+                f"{run.next_path()} is damaged: it is not the shard that "
+                f"{_INDEX} lists."
+            )
+        run.add(arrays, digest)
+        shards.append(arrays)
+    if run.num_images != index["num_images"]:
+        raise ValueError(
+            f"{folder} is damaged: it has the codes of {run.num_images} "
+            f"images, not of {index['num_images']}."
+        )
+    arrays = {
+        name: np.concatenate([shard[name] for shard in shards])
+        for name in (*index["levels"], _LABELS)
+        if name in shards[0]
+    }
+    labels = arrays.pop(_LABELS, None)
     return arrays, labels, index
 
 
-def code_dataset(
-    codes,
-    labels,
-    batch_size,
-    *,
-    training=True,
-    seed=0,
-    start_step=0,
-    drop_remainder=False,
-    shard=(0, 1),
-):
-    """Batches for a `PixelSNAILPrior`.
+class _Run:
+    """The shards of a run so far, which fit together."""
 
-    With `training=True` the dataset is infinite: each epoch is one pass over
-    the images in a new order, and batch `k` depends on the arguments and `k`
-    only. Otherwise each image comes once, in order.
+    def __init__(self, folder, common):
+        self.folder = folder
+        self.common = common
+        self.digests = []
+        self.num_images = 0
+        self._shapes = None
 
-    Args:
-        codes: Sequence of integer arrays `(images, height_i, width_i)`, coarse
-            to fine; the last one is the prior's own level.
-        labels: Integer array `(images,)`, or None.
-        batch_size: Number of images in a batch, over all workers.
-        training: Whether to shuffle and repeat forever.
-        seed: Integer in `0 <= seed < 2**63`: seeds the order of the images.
-        start_step: Index of the first training batch.
-        drop_remainder: Whether validation drops a last, smaller batch.
-        shard: `(index, count)`: worker `index` gets every `count`-th example
-            of each batch, starting at `index`; `count` divides `batch_size`.
+    def next_path(self):
+        return self.folder / f"codes-{len(self.digests):05}.safetensors"
 
-    Returns:
-        `tf.data.Dataset` of dicts: `"codes"`, a tuple of int32 tensors
-        `(batch, height_i, width_i)`, and `"labels"`, int32 `(batch,)`.
+    def add(self, arrays, digest):
+        """Adds the next shard; ValueError if it does not fit those before."""
+        if self.num_images != len(self.digests) * self.common["shard_size"]:
+            raise ValueError(
+                f"{self.next_path()} follows a shard that is not full: the "
+                "data have changed since, or a shard is of another run."
+            )
+        shapes = {name: array.shape[1:] for name, array in arrays.items()}
+        if self._shapes not in (None, shapes):
+            raise ValueError(
+                f"{self.next_path()} has {_described(shapes)}, and the shards "
+                f"before {_described(self._shapes)}: they are not of one run."
+            )
+        self._shapes = shapes
+        self.digests.append(digest)
+        self.num_images += len(arrays[self.common["levels"][0]])
 
-    Raises:
-        ValueError: If an argument is out of range.
 
-    Example:
+def _described(shapes):
+    maps = [
+        f"{name} {'x'.join(map(str, shape))}".strip()
+        for name, shape in shapes.items()
+    ]
+    return reprlib.repr(", ".join(maps))
 
-    ```python
-    codes = (np.zeros((5, 2, 2), "int32"), np.ones((5, 4, 4), "int32"))
-    dataset = keras_vqvae2.data.code_dataset(codes, None, batch_size=2)
-    batch = next(iter(dataset))
-    assert batch["codes"][1].shape == (2, 4, 4)
-    ```
-    """
-    check_integer("batch_size", batch_size)
-    check_integer("start_step", start_step, minimum=0)
-    if check_integer("seed", seed, minimum=0) >= SEED_LIMIT:
-        raise ValueError(f"`seed` must be below 2**63. Received: {seed}")
-    size = len(codes[0])
 
-    _pipeline.leave_gpu_alone()
-    arrays = {"codes": tuple(tf.constant(level) for level in codes)}
-    if labels is not None:
-        arrays["labels"] = tf.constant(labels)
-    seed = tf.constant(seed, tf.int64)
-
-    def gather(images):
-        return tf.nest.map_structure(
-            lambda array: tf.cast(tf.gather(array, images), tf.int32), arrays
-        )
-
-    index, count = shard
-    if not training:
-        if drop_remainder:
-            size = size // batch_size * batch_size
-        dataset = (
-            tf.data.Dataset.range(index, size, count)
-            .batch(batch_size // count, drop_remainder)
-            .map(gather)
-        )
-        return _pipeline.with_options(dataset)
-
-    def shuffled(step):
-        epoch, position = step // size, step % size
-        return tf.random.experimental.index_shuffle(
-            position, tf.stack([seed, epoch]), tf.constant(size - 1, tf.int64)
-        )
-
-    dataset = (
-        tf.data.Dataset.counter(start_step * batch_size + index, step=count)
-        .map(shuffled)
-        .batch(batch_size // count, drop_remainder=True)
-        .map(gather)
+def _differences(found, expected):
+    """What a shard says otherwise of its run, "" for nothing."""
+    if not isinstance(found, dict):
+        return "it has no header"
+    pairs = []
+    for key, value in expected.items():
+        other = found.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            pairs += [
+                (name, other.get(name), value.get(name))
+                for name in sorted(value.keys() | other.keys())
+            ]
+        else:
+            pairs.append((key, other, value))
+    return ", ".join(
+        f"{reprlib.repr(name)[1:-1]} {reprlib.repr(other)} instead of "
+        f"{reprlib.repr(value)}"
+        for name, other, value in pairs
+        if (type(other), other) != (type(value), value)
     )
-    return _pipeline.with_options(dataset)
 
 
-def _shard_path(folder, number):
-    return folder / f"codes-{number:05}.safetensors"
-
-
-def _read_header(path):
+def _read_shard_header(path):
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {})["header"])
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        return parse_json(read_header(path)[1]["header"])
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a whole shard: {error}") from error
+
+
+def _read_shard(path, common, number):
+    """`(arrays, SHA-256 or None)` of a shard of the run `common`."""
+    try:
+        arrays, metadata = read_arrays(path)
+        header = parse_json(metadata["header"])
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing.") from None
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole shard: {error}") from error
+    if differing := _differences(header, common):
+        raise ValueError(
+            f"{path} is of another run than {_INDEX}: {differing}."
+        )
+    _check_arrays(path, arrays, common)
+    if common["format"] == _OLD_FORMAT:
+        return arrays, None
+    digest = arrays_digest(arrays).hex()
+    if differing := _differences(header, {"shard": number, "sha256": digest}):
+        raise ValueError(f"{path} is damaged: {differing}.")
+    return arrays, digest
+
+
+def _check_arrays(path, arrays, common):
+    """Raises ValueError unless a shard has the codes that it should have."""
+    levels, limit = common["levels"], common["num_embeddings"]
+    if set(arrays) - {_LABELS} != set(levels):
+        raise ValueError(
+            f"{path} has the levels "
+            f"{reprlib.repr(sorted(set(arrays) - {_LABELS}))} instead of "
+            f"{levels}."
+        )
+    counts = {len(array) if array.ndim else 0 for array in arrays.values()}
+    if len(counts) > 1 or not 1 <= min(counts) <= common["shard_size"]:
+        raise ValueError(
+            f"{path} must have 1 to {common['shard_size']} images in each "
+            f"level. Received: {reprlib.repr(sorted(counts))}"
+        )
+    for name, array in arrays.items():
+        dtype, rank, high = "uint16", 3, limit - 1
+        if name == _LABELS:
+            dtype, rank, high = "int32", 1, 2**31 - 1
+        if array.dtype != dtype or array.ndim != rank or not array.size:
+            raise ValueError(
+                f"{path}: {name!r} must be {dtype} with {rank} axes. Received: "
+                f"{array.dtype} of shape {array.shape}"
+            )
+        if array.min() < 0 or array.max() > high:
+            raise ValueError(
+                f"{path}: {name!r} must be in 0..{high}. Received: "
+                f"{array.min()}..{array.max()}"
+            )
+
+
+def _as_integers(array, dtype):
+    """The array in a smaller dtype; ValueError if that changes values."""
+    converted = array.astype(dtype)
+    if array.dtype.kind not in "iu" or not np.array_equal(converted, array):
+        raise ValueError(
+            f"Codes and labels must be integers of {dtype}. Received: "
+            f"{array.dtype}, {array.min()}..{array.max()}"
+        )
+    return converted
+
+
+def _read_index(path):
+    """The checked content of `index.json`."""
+    with open(path, "rb") as file:
+        text = file.read(_MAX_INDEX_BYTES + 1)
+    try:
+        if len(text) > _MAX_INDEX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_INDEX_BYTES} bytes")
+        index = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not an index: {error}") from error
+    formats = (_FORMAT, _OLD_FORMAT)
+    if not isinstance(index, dict) or index.get("format") not in formats:
+        raise ValueError(f"{path} is not the index of code shards.")
+    bounds = {
+        "num_embeddings": 2**16,
+        "shard_size": 2**31,
+        "num_images": 2**40,
+        "num_shards": 2**16,
+    }
+    for key, high in bounds.items():
+        value = index.get(key)
+        if type(value) is not int or not 1 <= value <= high:
+            raise ValueError(
+                f"{path}: {key!r} must be an integer in 1..{high}. Received: "
+                f"{reprlib.repr(value)}"
+            )
+    num_shards = index["num_shards"]
+    if num_shards != math.ceil(index["num_images"] / index["shard_size"]):
+        raise ValueError(
+            f"{path}: {index['num_images']} images in shards of "
+            f"{index['shard_size']} are not {num_shards} shards."
+        )
+    levels = index.get("levels")
+    if not (
+        isinstance(levels, list)
+        and 1 <= len(levels) <= 8
+        and all(isinstance(name, str) for name in levels)
+        and len({*levels, _LABELS}) == len(levels) + 1
+    ):
+        raise ValueError(
+            f"{path}: 'levels' must be a list of 1 to 8 names. Received: "
+            f"{reprlib.repr(levels)}"
+        )
+    if index["format"] == _FORMAT:
+        digests = index.get("sha256")
+        if not isinstance(digests, list) or len(digests) != num_shards:
+            raise ValueError(
+                f"{path}: 'sha256' must be a list of {num_shards} checksums."
+            )
+        if not isinstance(index.get("source"), dict):
+            raise ValueError(f"{path}: 'source' must be an object.")
+    return index

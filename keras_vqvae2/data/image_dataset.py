@@ -1,8 +1,41 @@
+import hashlib
+import os
+
 from keras_vqvae2.data.image_folder import image_folder_dataset
+from keras_vqvae2.data.image_folder import list_images
 from keras_vqvae2.data.tfds_images import tfds_dataset
 from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
 
 _TFDS = "tfds:"
+
+
+def describe_data(data, split="train"):
+    """What tells a data set from others, whatever the path.
+
+    Args:
+        data: As for `image_dataset`.
+        split: As for `image_dataset`.
+
+    Returns:
+        Dict of strings: name and split of a TFDS data set; the SHA-256 of the
+        names and sizes of all files otherwise.
+
+    Raises:
+        ValueError: As `list_images`.
+    """
+    if str(data).startswith(_TFDS):
+        return {"data": str(data), "split": split}
+    if str(data).endswith(".tfrecords"):
+        paths, names = [data], [os.path.basename(data)]
+    else:
+        paths = list_images(data)
+        names = [os.path.relpath(path, data) for path in paths]
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(os.fsencode(name) + b"\0")
+    for path in paths:
+        digest.update(b"%d\n" % os.path.getsize(path))
+    return {"data": digest.hexdigest()}
 
 
 def image_dataset(

@@ -6,6 +6,7 @@ from PIL import Image
 from PIL import ImageOps
 
 from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.files import open_regular
 
 cbook = LazyModule("matplotlib.cbook")
 
@@ -29,10 +30,12 @@ def load_image(path):
         uint8 array `(height, width, 3)`, values 0..255.
 
     Raises:
-        ValueError: If the file is truncated, is not a JPEG, PNG or WebP image,
-            or has so many pixels that it looks like a decompression bomb
-            (Pillow's limit: twice `PIL.Image.MAX_IMAGE_PIXELS`).
-        OSError: If the file cannot be opened, as `open` raises it.
+        ValueError: If the file is truncated or damaged, is not a JPEG, PNG or
+            WebP image, or has so many pixels that it looks like a
+            decompression bomb (Pillow's limit: twice
+            `PIL.Image.MAX_IMAGE_PIXELS`).
+        OSError: If the file cannot be opened, as `open` raises it, or is not a
+            regular file.
 
     Example:
 
@@ -41,8 +44,7 @@ def load_image(path):
     assert image.shape == (96, 128, 3)
     ```
     """
-    path = os.fspath(path)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return _read_image(file, os.fsdecode(path))
 
 
@@ -59,6 +61,10 @@ def load_image_bytes(contents, name):
 
 def _read_image(file, name):
     try:
+        with Image.open(file, formats=FORMATS) as image:
+            # Of a PNG that is cut short, `load` gives what is left.
+            image.verify()
+        file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
             image.load()
             return np.array(_to_rgb(_upright(image)))

@@ -1,4 +1,6 @@
+import collections
 import os
+import pathlib
 
 import numpy as np
 
@@ -16,7 +18,8 @@ def list_images(folder):
 
     Files are recognised by their extensions: `.jpg`, `.jpeg`, `.png` and
     `.webp`, in upper or lower case. Hidden files and folders (`.name`) are
-    skipped.
+    skipped, and whatever is not a regular file. Links are followed, but each
+    folder is searched once.
 
     Args:
         folder: Path of the folder.
@@ -35,23 +38,13 @@ def list_images(folder):
     ```
     """
     folder = _check_folder(folder)
-    paths = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        here = os.path.join(os.path.realpath(root), "")
-        # A link to a folder above would be followed for ever.
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not here.startswith(
-                os.path.join(os.path.realpath(os.path.join(root, name)), "")
-            )
-        ]
-        paths += [
-            os.path.join(root, name)
-            for name in files
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    paths = [
+        entry.path
+        for entry in _walk(folder)
+        if entry.name.lower().endswith(EXTENSIONS)
+        # A link to nothing is named when it cannot be read.
+        and (entry.is_file() or not os.path.exists(entry.path))
+    ]
     if not paths:
         raise ValueError(
             f"No images in {folder} or the folders below it. Looked for files "
@@ -191,6 +184,34 @@ def image_folder_dataset(
         shard=shard,
         describe=lambda file: files[file],
     )
+
+
+def _walk(folder):
+    """Entries that are no folders, in a folder and all below, none hidden."""
+    # Whatever links there are: each folder once, none that is above, and by
+    # its own name rather than by a link's.
+    above = pathlib.Path(os.path.realpath(folder)).parents
+    seen = set(map(str, above))
+    folders, links = collections.deque([folder]), collections.deque()
+    while folders or links:
+        root = (folders or links).popleft()
+        place = os.path.realpath(root)
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        except OSError:  # not ours to read
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield entry
+            elif entry.is_symlink():
+                links.append(entry.path)
+            else:
+                folders.append(entry.path)
 
 
 def _check_folder(folder):

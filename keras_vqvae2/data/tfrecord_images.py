@@ -110,7 +110,7 @@ def tfrecord_dataset(
     except (tf.errors.OpError, ValueError) as error:
         raise ValueError(
             f"{paths[0]} has no records of RGB images with the features "
-            f'"shape" and "data": {error}'
+            '"shape" and "data".'
         ) from error
     return _pipeline.indexed_dataset(
         load,

@@ -4,6 +4,7 @@ import pathlib
 
 import keras
 import numpy as np
+from keras.src.saving.serialization_lib import SafeModeScope
 
 from keras_vqvae2.evaluation._checks import check_images
 from keras_vqvae2.hub import weights_folder
@@ -120,8 +121,9 @@ def load_classifier(path, num_classes=None):
     """Loads a classifier that `model.save` wrote.
 
     With Keras's `safe_mode`, which refuses to run Python code from the file,
-    without its optimizer and without custom objects: layers of Keras only.
-    Load files of your own all the same.
+    also after `keras.config.enable_unsafe_deserialization()`; without its
+    optimizer and without custom objects: layers of Keras only. Load files of
+    your own all the same.
 
     Args:
         path: Path of a `.keras` file, or `"cifar10-classifier"`: that one
@@ -149,7 +151,9 @@ def load_classifier(path, num_classes=None):
     if not path.is_file():
         raise FileNotFoundError(f"There is no classifier {path}.")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        # The scope counts after `enable_unsafe_deserialization`, too.
+        with SafeModeScope(True):
+            model = keras.models.load_model(path, compile=False)
     # Keras has no common error for what a file can hold.
     except Exception as error:
         raise ValueError(

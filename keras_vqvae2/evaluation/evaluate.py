@@ -18,7 +18,10 @@ from keras_vqvae2.evaluation.rejection_curve import write_rejection_curve
 from keras_vqvae2.evaluation.sample_metrics import sample_metrics
 from keras_vqvae2.evaluation.sample_metrics import spread
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.models._inputs import check_image_size
+from keras_vqvae2.sampling.generate import MAX_IMAGES
+from keras_vqvae2.sampling.generate import MAX_SEED
 from keras_vqvae2.sampling.rejection import class_probabilities
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import image_grid
@@ -109,8 +112,11 @@ def evaluate(
         ValueError: If an argument does not fit, there are fewer than two
             images, or the classifier has another number of classes.
     """
-    check_integer("num_samples", num_samples, minimum=0)
+    check_writable(output, folder=True)
+    check_integer("num_samples", num_samples, minimum=0, maximum=MAX_IMAGES)
     check_integer("cas_steps", cas_steps, minimum=0)
+    check_integer("seed", seed, minimum=0, maximum=MAX_SEED)
+    check_integer("batch_size", batch_size)
     for number in num_candidates:
         check_integer("num_candidates", number)
     say = _reporter(verbose)

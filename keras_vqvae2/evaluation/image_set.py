@@ -67,6 +67,8 @@ class ImageSet:
             if classifier is not None:
                 add("classes", class_probabilities(classifier, images))
                 add("decoded_classes", class_probabilities(classifier, decoded))
+        if not parts:
+            raise ValueError("There is no readable image to evaluate with.")
         parts = {name: np.concatenate(part) for name, part in parts.items()}
         self.codes = tuple(
             parts[level] for level in range(model.vqvae.num_levels)

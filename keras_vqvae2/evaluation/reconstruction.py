@@ -48,7 +48,8 @@ def ssim(images, reconstructions):
     """Structural similarity of each image, by `tf.image.ssim`.
 
     Args:
-        images: uint8 array `(batch, height, width, channels)`, at least 11x11.
+        images: Array `(batch, height, width, channels)`, pixels 0..255, at
+            least 11x11.
         reconstructions: Array of the same shape.
 
     Returns:
@@ -71,6 +72,8 @@ def ssim(images, reconstructions):
             f"SSIM needs images of {_SSIM_SIZE}x{_SSIM_SIZE} pixels or more. "
             f"Received shape {images.shape}."
         )
+    # TensorFlow would divide integers by their dtype's largest value.
+    images, reconstructions = np.float32(images), np.float32(reconstructions)
     with tf.device("CPU"):
         return tf.image.ssim(images, reconstructions, 255).numpy().astype(float)
 

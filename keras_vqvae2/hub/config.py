@@ -19,6 +19,13 @@ import json
 import re
 import reprlib
 
+from keras_vqvae2.arguments import CheckedArguments
+from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import flag
+from keras_vqvae2.arguments import integer
+from keras_vqvae2.arguments import number
+from keras_vqvae2.arguments import share
+from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.levels import level_names
 
 CONFIG = "config.json"
@@ -45,39 +52,6 @@ def prior_file(level):
     return f"prior_{level}.safetensors"
 
 
-# Each argument is stated once, as a field: its bounds, how an error describes
-# them, and its default. `huggingface_hub.dataclasses.strict` would check types
-# as well, but in huggingface_hub 1.0 it takes True for an integer, knows no
-# `int | None`, and its errors don't say what was expected.
-
-
-def _field(fits, expected, default=dataclasses.MISSING):
-    metadata = {"fits": fits, "expected": expected}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def _integer(low, high, default, kind="", optional=False):
-    """An integer in low..high; `kind` is "even", "odd" or neither."""
-
-    def fits(value):
-        if value is None:
-            return optional
-        if type(value) is not int or not low <= value <= high:
-            return False
-        return not kind or value % 2 == (kind == "odd")
-
-    expected = f"an {kind} integer".replace("  ", " ")
-    null = "null or " if optional else ""
-    return _field(fits, f"{null}{expected} in {low}..{high}", default)
-
-
-def _share(default):
-    def fits(value):
-        return type(value) in (int, float) and 0 <= value < 1
-
-    return _field(fits, "at least 0 and below 1", default)
-
-
 def _is_strides(value):
     return (
         isinstance(value, (list, tuple))
@@ -86,16 +60,8 @@ def _is_strides(value):
     )
 
 
-def _is_cost(value):
-    return type(value) in (int, float) and 0 <= value <= 1e6
-
-
 def _is_decay(value):
     return value is None or (type(value) is float and 0 < value < 1)
-
-
-def _is_flag(value):
-    return type(value) is bool
 
 
 def _is_code_shapes(value):
@@ -119,49 +85,35 @@ def _is_hidden_dims(value):
     )
 
 
-class _Arguments:
-    """Base class of arguments that are checked when they are set."""
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not field.metadata["fits"](value):
-                raise ValueError(
-                    f"`{field.name}` must be {field.metadata['expected']}. "
-                    f"Received: {reprlib.repr(value)}"
-                )
-
-    @classmethod
-    def from_model(cls, model_config):
-        """Those of a model's `get_config`."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: model_config[name] for name in names})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VQVAEConfig(_Arguments):
+class VQVAEConfig(CheckedArguments):
     """Arguments of `HierarchicalVQVAE`, as `config.json` holds them.
 
     Raises:
-        ValueError: If an argument is out of bounds.
+        ValueError: If an argument is out of bounds, or the model could have
+            more than `MAX_PARAMETERS` weights.
     """
 
-    strides: tuple = _field(
-        _is_strides, "a list of 1 to 8 powers of two in 2..64"
+    strides: tuple = argument(
+        _is_strides, "a list of 1 to 8 powers of two in 2..64, such as (4, 2)"
     )
-    hidden_dim: int = _integer(2, 8192, 128, "even")
-    residual_dim: int = _integer(1, 8192, 64)
-    num_residual_blocks: int = _integer(0, 32, 2)
-    num_embeddings: int = _integer(1, 2**20, 512)
-    embedding_dim: int = _integer(1, 8192, 64)
-    commitment_cost: float = _field(_is_cost, "a number in 0..1e6", 0.25)
-    decay: float | None = _field(
-        _is_decay, "null or a number between 0 and 1", 0.99
+    hidden_dim: int = integer(2, 8192, 128, "even")
+    residual_dim: int = integer(1, 8192, 64)
+    num_residual_blocks: int = integer(0, 32, 2)
+    num_embeddings: int = integer(1, 2**20, 512)
+    embedding_dim: int = integer(1, 8192, 64)
+    commitment_cost: float = number(0, 1e6, 0.25)
+    decay: float | None = argument(
+        _is_decay, "None or a number between 0 and 1", 0.99
     )
-    dead_code_threshold: float = _share(0.05)
-    num_channels: int = _integer(1, 1024, 3)
-    seed: int = _integer(0, 2**31 - 1, 0)
-    skip_relu: bool = _field(_is_flag, "true or false", False)
+    dead_code_threshold: float = share(0.05)
+    num_channels: int = integer(1, 1024, 3)
+    seed: int = integer(0, 2**31 - 1, 0)
+    skip_relu: bool = flag(False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_size(self.max_parameters(), MAX_PARAMETERS)
 
     def max_parameters(self):
         """An upper bound of the number of weights, for any of these models.
@@ -183,29 +135,47 @@ class VQVAEConfig(_Arguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PriorConfig(_Arguments):
+class PriorConfig(CheckedArguments):
     """Arguments of `PixelSNAILPrior`, as `config.json` holds them.
 
     Raises:
-        ValueError: If an argument is out of bounds.
+        ValueError: If an argument is out of bounds, arguments do not fit
+            together, or the prior could have more than
+            `MAX_PRIOR_PARAMETERS` weights.
     """
 
-    code_shapes: tuple = _field(
+    code_shapes: tuple = argument(
         _is_code_shapes, "a list of 1 to 8 pairs of integers in 1..1024"
     )
-    num_embeddings: int = _integer(1, 2**20, 512)
-    hidden_dim: int = _integer(2, 8192, 512, "even")
-    residual_dim: int = _integer(1, 16384, 2048)
-    num_blocks: int = _integer(1, 256, 20)
-    kernel_size: int = _integer(3, 31, 5, "odd")
-    num_attention_layers: int = _integer(0, 256, 4)
-    num_heads: int = _integer(1, 256, 8)
-    num_output_blocks: int = _integer(0, 256, 20)
-    num_conditioning_blocks: int = _integer(0, 256, 0)
-    dropout: float = _share(0.1)
-    num_classes: int | None = _integer(1, 2**20, None, optional=True)
-    class_dropout: float = _share(0.0)
-    seed: int = _integer(0, 2**31 - 1, 0)
+    num_embeddings: int = integer(1, 2**20, 512)
+    hidden_dim: int = integer(2, 8192, 512, "even")
+    residual_dim: int = integer(1, 16384, 2048)
+    num_blocks: int = integer(1, 256, 20)
+    kernel_size: int = integer(3, 31, 5, "odd")
+    num_attention_layers: int = integer(0, 256, 4)
+    num_heads: int = integer(1, 256, 8)
+    num_output_blocks: int = integer(0, 256, 20)
+    num_conditioning_blocks: int = integer(0, 256, 0)
+    dropout: float = share(0.1)
+    num_classes: int | None = integer(1, 2**20, None, optional=True)
+    class_dropout: float = share(0.0)
+    seed: int = integer(0, 2**31 - 1, 0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_attention_layers > self.num_blocks:
+            raise ValueError(
+                f"{self.num_attention_layers} attention layers need as many "
+                f"blocks. Received: num_blocks={self.num_blocks}"
+            )
+        if self.num_attention_layers and self.hidden_dim % self.num_heads:
+            raise ValueError(
+                "`hidden_dim` must be a multiple of `num_heads`. Received: "
+                f"{self.hidden_dim} and {self.num_heads}"
+            )
+        if self.num_classes is None and self.class_dropout:
+            raise ValueError("`class_dropout` needs `num_classes`.")
+        _check_size(self.max_parameters(), MAX_PRIOR_PARAMETERS)
 
     def max_parameters(self):
         """An upper bound of the number of weights, for any of these models.
@@ -231,18 +201,18 @@ class PriorConfig(_Arguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContextConfig(_Arguments):
+class ContextConfig(CheckedArguments):
     """Sizes of `codec.ContextModel`, as `config.json` holds them.
 
     Raises:
         ValueError: If an argument is out of bounds.
     """
 
-    num_neighbors: int = _integer(1, 64, 14)
-    coarse_radius: int = _integer(0, 4, 1)
-    embedding_dim: int = _integer(1, 1024, 64)
-    coarse_dim: int = _integer(1, 8192, 256)
-    hidden_dims: tuple = _field(
+    num_neighbors: int = integer(1, 64, 14)
+    coarse_radius: int = integer(0, 4, 1)
+    embedding_dim: int = integer(1, 1024, 64)
+    coarse_dim: int = integer(1, 8192, 256)
+    hidden_dims: tuple = argument(
         _is_hidden_dims, "a list of 1 to 8 integers in 1..8192", (320, 256)
     )
 
@@ -292,7 +262,6 @@ class ModelConfig:
                 "`name` must be up to 96 letters, digits, '.', '_' or '-'. "
                 f"Received: {reprlib.repr(self.name)}"
             )
-        _check_size(self.vqvae.max_parameters(), MAX_PARAMETERS, "`vqvae`")
         levels = level_names(len(self.vqvae.strides))
         for level, prior in self.priors.items():
             where = f"prior of {level}"
@@ -303,12 +272,18 @@ class ModelConfig:
                     "Received: "
                     f"{reprlib.repr(prior.code_shapes)}"
                 )
-            _check_size(prior.max_parameters(), MAX_PRIOR_PARAMETERS, where)
+            if prior.num_embeddings != self.vqvae.num_embeddings:
+                raise ValueError(
+                    f"{where}: `num_embeddings` must be that of the codebooks, "
+                    f"{self.vqvae.num_embeddings}. Received: "
+                    f"{prior.num_embeddings}"
+                )
+            _check_ratios(prior.code_shapes, self.vqvae.strides, where)
         if self.context is not None:
             _check_size(
                 self.context.max_parameters(self.vqvae),
                 MAX_CONTEXT_PARAMETERS,
-                "`context`",
+                "`context` describes",
             )
 
     def to_json(self):
@@ -345,8 +320,8 @@ def read_config(path):
     if len(text) > MAX_FILE_BYTES:
         raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes.")
     try:
-        config = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     return check_config(config, path)
 
@@ -372,10 +347,11 @@ def check_config(config, source):
             f"{source}: `format` must be {FORMAT!r}. Received: "
             f"{reprlib.repr(config['format'])}"
         )
-    if config["format_version"] != FORMAT_VERSION:
+    version = config["format_version"]
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ValueError(
             f"{source} has format version "
-            f"{reprlib.repr(config['format_version'])}; this version of "
+            f"{reprlib.repr(version)}; this version of "
             f"keras-vqvae2 reads {FORMAT_VERSION}. Update keras-vqvae2."
         )
     if config["model"] != "vqvae2":
@@ -424,11 +400,26 @@ def _check_keys(mapping, required, known, source):
         )
 
 
-def _check_size(most, limit, where):
+def _check_ratios(code_shapes, strides, where):
+    # Strides are finest first: each code of a map covers `stride` codes of
+    # the next one in height and width.
+    for coarse, fine, stride in zip(
+        code_shapes, code_shapes[1:], reversed(strides), strict=False
+    ):
+        if tuple(fine) != tuple(stride * side for side in coarse):
+            raise ValueError(
+                f"{where}: `code_shapes` must be those of the strides "
+                f"{tuple(strides)}: a map of {coarse[0]}x{coarse[1]} codes "
+                f"goes with one of {stride * coarse[0]}x{stride * coarse[1]}, "
+                f"not {fine[0]}x{fine[1]}."
+            )
+
+
+def _check_size(most, limit, which="These arguments describe"):
     if most > limit:
         raise ValueError(
-            f"{where} describes a model of up to {most} parameters, more than "
-            f"the {limit} that are accepted."
+            f"{which} a model of up to {most} parameters, more than the "
+            f"{limit} that are accepted."
         )
 
 

@@ -1,11 +1,12 @@
 """`from_pretrained`, `save_pretrained` and `push_to_hub` of the models."""
 
+import functools
 import pathlib
 import tempfile
 
 from keras_vqvae2.hub.publish import push_folder
 from keras_vqvae2.hub.publish import save_folder
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
 
 
 class HubMixin:
@@ -72,7 +73,8 @@ class HubMixin:
         model = keras_vqvae2.from_pretrained("vqvae2-imagenet256")
         ```
         """
-        snapshot = find_snapshot(
+        return load_snapshot(
+            functools.partial(cls.from_snapshot, dtype=dtype),
             name_or_path,
             revision=revision,
             token=token,
@@ -80,7 +82,6 @@ class HubMixin:
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        return cls.from_snapshot(snapshot, dtype)
 
     def _saved_models(self):
         """Arguments `vqvae`, `name` and `priors` of `save_folder`."""

@@ -1,6 +1,7 @@
 """Saves models as folders, and publishes folders on the Hub."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -61,7 +62,7 @@ def save_folder(
         ValueError: If the model is larger than `from_pretrained` accepts, or
             `license` is not an identifier.
     """
-    folder = pathlib.Path(folder).expanduser().resolve()
+    folder = pathlib.Path(os.path.expanduser(folder)).resolve()
     check_replaceable(folder, overwrite)
     settled = files.settled_folder(folder)
     name = name or folder.name
@@ -209,7 +210,7 @@ def check_replaceable(folder, overwrite):
         folder: As for `save_folder`.
         overwrite: As for `save_folder`.
     """
-    folder = pathlib.Path(folder).expanduser().resolve()
+    folder = pathlib.Path(os.path.expanduser(folder)).resolve()
     settled = files.settled_folder(folder)
     if not settled.exists():
         return

@@ -1,12 +1,12 @@
 """From a name to the verified files of a saved model."""
 
+import os
 import pathlib
 import re
 
-import huggingface_hub
-
 import keras_vqvae2
 from keras_vqvae2 import files
+from keras_vqvae2.hub import patience
 from keras_vqvae2.hub.config import CONFIG
 from keras_vqvae2.hub.config import CONTEXT
 from keras_vqvae2.hub.config import SUMS
@@ -19,6 +19,9 @@ from keras_vqvae2.hub.presets import DEFAULT_OWNER
 from keras_vqvae2.hub.presets import bundled_weights
 from keras_vqvae2.hub.presets import default_owner
 from keras_vqvae2.hub.presets import find_preset
+
+# How often a folder is read that others go on replacing.
+_ATTEMPTS = 20
 
 
 class Snapshot:
@@ -133,7 +136,8 @@ def find_snapshot(
             "`force_download` and `local_files_only` exclude each other."
         )
     from_hub = bool(revision or force_download)
-    folder = files.settled_folder(pathlib.Path(name_or_path).expanduser())
+    # Unlike pathlib's, it leaves the home of an unknown user as it is.
+    folder = files.settled_folder(os.path.expanduser(name_or_path))
     if _is_path(name_or_path) or (not from_hub and (folder / CONFIG).is_file()):
         if from_hub:
             raise ValueError(
@@ -186,6 +190,46 @@ def find_snapshot(
     )
 
 
+def load_snapshot(load, name_or_path, **options):
+    """What a function makes of a saved model, whole.
+
+    Another process may replace a folder while it is read; then it is read
+    again.
+
+    Args:
+        load: Function of a `Snapshot`.
+        name_or_path: As for `find_snapshot`.
+        **options: As for `find_snapshot`.
+
+    Returns:
+        What `load` returns.
+
+    Raises:
+        As `find_snapshot` and `load`.
+    """
+    for attempt in range(_ATTEMPTS):
+        before = _identity(name_or_path)
+        try:
+            loaded = load(find_snapshot(name_or_path, **options))
+        except (OSError, ValueError):
+            if _identity(name_or_path) == before or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            if _identity(name_or_path) == before:
+                break
+    return loaded
+
+
+def _identity(name_or_path):
+    """What changes when a folder is replaced, None without a folder."""
+    try:
+        folder = files.settled_folder(pathlib.Path(name_or_path).expanduser())
+        status = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
 def folder_snapshot(folder, advice="Copy or save it again."):
     """The `Snapshot` of a folder.
 
@@ -213,7 +257,7 @@ class _Download:
     def __call__(self, name):
         force = self.force_download and name not in self.downloaded
         with explained(self.repo_id, self.revision, **self.options):
-            path = huggingface_hub.hf_hub_download(
+            path = patience.download(
                 self.repo_id,
                 name,
                 # A branch may move on between two files: stay with a commit.

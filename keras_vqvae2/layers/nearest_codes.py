@@ -1,7 +1,5 @@
 """Nearest codebook vector of each input vector, in bounded memory."""
 
-import contextlib
-
 import keras
 from keras import ops
 
@@ -12,21 +10,11 @@ _MAX_DISTANCES = 2**22
 _MIN_ROWS = 512 if keras.backend.backend() == "tensorflow" else 2048
 
 
-def _float32_products():
-    # JAX multiplies float32 matrices in bfloat16 on TPUs and in TF32 on GPUs
-    # unless told otherwise, which flips about 1% of the codes.
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_matmul_precision("highest")
-    return contextlib.nullcontext()
-
-
 def _argmax_of_scores(rows, matrix, bias):
     """Argmax over the columns of `rows @ matrix + bias`, int32."""
-    # `ops.argmax` first looks for negative zeros, which takes as long as the
-    # matrix product on TensorFlow and PyTorch; and they add the bias within
-    # the product if told so.
+    # `ops.argmax` first looks for negative zeros, to put them below others:
+    # that breaks ties, and takes as long as the matrix product on TensorFlow
+    # and PyTorch, which add the bias within the product if told so.
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -37,9 +25,33 @@ def _argmax_of_scores(rows, matrix, bias):
 
         scores = torch.addmm(bias, rows, matrix)
         return torch.argmax(scores, dim=-1).to(torch.int32)
-    with _float32_products():
-        scores = ops.matmul(rows, matrix) + bias
-    return ops.cast(ops.argmax(scores, axis=-1), "int32")
+    import jax
+
+    # JAX multiplies float32 matrices in bfloat16 on TPUs and in TF32 on GPUs
+    # unless told otherwise, which flips about 1% of the codes.
+    with jax.default_matmul_precision("highest"):
+        scores = jax.numpy.matmul(rows, matrix) + bias
+    return jax.numpy.argmax(scores, axis=-1).astype("int32")
+
+
+def _central_code(codebook):
+    """A code `(D,)` in the midst of most, however far away the others are.
+
+    The one nearest to a mean with weights 1 / distance^2, which starts as the
+    plain mean. A share f of codes that lie L away moves the plain one by f * L;
+    each round squares that, relative to L: it ends among the others for f up
+    to 0.4. A median would do as well, but sorting takes longer than the search.
+    A code and not the mean, so that vectors of few digits keep them exactly.
+    """
+    center = ops.mean(codebook, axis=0)
+    for _ in range(4):
+        squares = ops.sum(ops.square(codebook - center), axis=-1)  # (K,)
+        least = ops.maximum(ops.min(squares), 1e-30)
+        weights = least / ops.maximum(squares, least)
+        total = ops.sum(weights[:, None] * codebook, axis=0)
+        center = total / ops.sum(weights)
+    squares = ops.sum(ops.square(codebook - center), axis=-1)
+    return ops.take(codebook, ops.argmin(squares), axis=0)
 
 
 def nearest_codes(vectors, codebook):
@@ -53,8 +65,8 @@ def nearest_codes(vectors, codebook):
         int32 tensor `(N,)`, the lowest index in case of a tie.
     """
     # Far from the origin the norms would swallow the distances' digits; from
-    # the codebook's mean they are as small as they can be.
-    center = ops.mean(codebook, axis=0)  # (D,)
+    # among the codes they are about as small as they can be.
+    center = _central_code(codebook)  # (D,)
     vectors = vectors - center
     codebook = codebook - center
     # argmin ||z - e||^2 = argmax z.e - ||e||^2 / 2: ||z||^2 is the same for

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.replicas import replica_sum
 from keras_vqvae2.backend.step_record import current_part
 from keras_vqvae2.backend.step_record import current_record
@@ -9,10 +10,11 @@ from keras_vqvae2.layers.code_restarts import draw_candidates
 from keras_vqvae2.layers.code_restarts import restarts
 from keras_vqvae2.layers.code_restarts import usable
 from keras_vqvae2.layers.nearest_codes import nearest_codes
+from keras_vqvae2.layers.saved_seeds import SavedSeeds
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class VectorQuantizer(keras.layers.Layer):
+class VectorQuantizer(SavedSeeds, keras.layers.Layer):
     """Replaces each vector by its nearest codebook vector, learned by gradient.
 
     An input of shape `(16, 32, 32, 64)` is taken as 16384 vectors of 64
@@ -85,11 +87,7 @@ class VectorQuantizer(keras.layers.Layer):
     ):
         # Inputs and state stay float32 where the policy says bfloat16.
         super().__init__(autocast=False, **kwargs)
-        if not commitment_cost >= 0:
-            raise ValueError(
-                "`commitment_cost` must not be negative. Received: "
-                f"{commitment_cost!r}"
-            )
+        check_number("commitment_cost", commitment_cost, 0)
         if not 0 <= dead_code_threshold < 1:
             raise ValueError(
                 "`dead_code_threshold` is a share of the mean count and must "
@@ -243,7 +241,9 @@ class VectorQuantizer(keras.layers.Layer):
             codes,
             num_segments=self.num_embeddings,
         )
-        return [counts]
+        # What is not finite has no code: the batch is left out of the averages.
+        finite = ops.isfinite(ops.sum(vectors))
+        return [ops.where(finite, counts, float("nan"))]
 
     @property
     def statistics_shapes(self):
@@ -281,9 +281,17 @@ class VectorQuantizer(keras.layers.Layer):
 
     def _averaged(self, state, statistics):
         """The state after a batch, without restarts."""
-        (batch_counts,) = statistics
-        counts = self._moving_average(state["counts"], batch_counts)
-        return {**state, "counts": counts}
+        return {**state, **self._averages(state, counts=statistics[0])}
+
+    def _averages(self, state, **batch_values):
+        """Moving averages by name; the old ones if a batch is not finite."""
+        finite = ops.all(ops.isfinite(batch_values["counts"]))
+        return {
+            name: ops.where(
+                finite, self._moving_average(state[name], value), state[name]
+            )
+            for name, value in batch_values.items()
+        }
 
     def _moving_average(self, value, batch_value):
         decay = self._count_decay

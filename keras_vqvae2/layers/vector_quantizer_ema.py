@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.layers.vector_quantizer import VectorQuantizer
 
 
@@ -78,10 +79,7 @@ class VectorQuantizerEMA(VectorQuantizer):
         )
         if not 0 < decay < 1:
             raise ValueError(f"`decay` must be in (0, 1). Received: {decay!r}")
-        if not epsilon > 0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: {epsilon!r}"
-            )
+        check_number("epsilon", epsilon, 0, above=True)
         self.decay = decay
         self.epsilon = epsilon
 
@@ -124,24 +122,15 @@ class VectorQuantizerEMA(VectorQuantizer):
 
     def _averaged(self, state, statistics):
         batch_counts, batch_sums = statistics
-        # One bad batch must not poison the codebook for good.
-        finite = ops.all(ops.isfinite(batch_sums))
-        counts, sums = (
-            ops.where(
-                finite, self._moving_average(state[name], value), state[name]
-            )
-            for name, value in (("counts", batch_counts), ("sums", batch_sums))
+        state = state | self._averages(
+            state, counts=batch_counts, sums=batch_sums
         )
-        means = sums / ops.maximum(counts, self.epsilon)[:, None]
+        counts = state["counts"]
+        means = state["sums"] / ops.maximum(counts, self.epsilon)[:, None]
         embeddings = ops.where(
             (counts > self.epsilon)[:, None], means, state["embeddings"]
         )
-        return {
-            **state,
-            "counts": counts,
-            "sums": sums,
-            "embeddings": embeddings,
-        }
+        return {**state, "embeddings": embeddings}
 
     def _moved(self, state, moved, candidates, new_count):
         sums = new_count * candidates

@@ -1,7 +1,19 @@
 """Checks of what users pass as images and codes."""
 
+import numbers
+import sys
+import types
+import warnings
+
 import keras
 import numpy as np
+
+from keras_vqvae2.arguments import check_integer
+
+# Of images in 0..1, after a resize that overshoots.
+_ONE = 1.1
+# Batches that are looked at before training, as long as they are black.
+_MAX_LOOKS = 16
 
 
 def is_symbolic(x):
@@ -19,11 +31,24 @@ def is_symbolic(x):
     return False
 
 
-def to_array(x):
-    """`x` itself if it is a tensor or array, else a NumPy array of it."""
-    if keras.ops.is_tensor(x) or isinstance(x, np.ndarray):
+def to_array(x, name):
+    """`x` itself if it is a tensor or array, else one of its values.
+
+    Raises:
+        ValueError: If it is a list of arrays of different shapes.
+    """
+    tensor = keras.ops.is_tensor(x) or isinstance(x, keras.Variable)
+    if isinstance(x, np.ndarray) or tensor and hasattr(x, "__len__"):
         return x
-    return np.asarray(x)
+    if tensor:  # a variable
+        return keras.ops.convert_to_numpy(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array, or a list of arrays of one shape. "
+            f"Received a {type(x).__name__}: {error}"
+        ) from error
 
 
 def check_image_shape(shape, num_channels, multiple=None):
@@ -89,22 +114,57 @@ def check_pixel_values(images):
             f"Images must be finite, with pixel values 0..255. {received}."
         )
     floating = not np.issubdtype(images.dtype, np.integer)
-    if floating and low < high <= 1:
-        mend = "127.5 * (x + 1)" if low < 0 else "255 * x"
-        raise ValueError(
-            "Pixel values must be 0..255, as in uint8 images. "
-            f"{received}: pass `{mend}` instead."
-        )
-    if low < 0 or high > 255:
+    if floating and -_ONE <= low < 0 and high <= _ONE:
+        mend = "127.5 * (x + 1)"
+    elif floating and low >= 0 and high <= 1 and _has_fractions(images):
+        mend = "255 * x"
+    elif low < 0 or high > 255:
         raise ValueError(f"Pixel values must be 0..255. {received}.")
+    else:
+        if floating:
+            _warn_of_small_values(images)
+        return
+    raise ValueError(
+        "Pixel values must be 0..255, as in uint8 images. "
+        f"{received}: pass `{mend}` instead."
+    )
+
+
+def _has_fractions(images):
+    return bool(np.any(images != np.rint(images)))
+
+
+def _warn_of_small_values(images):
+    # One image by itself may be in 0..1, and a dark one may lie there: whole
+    # numbers are those of 0..255, unless no image has any other.
+    highest = images.reshape(len(images), -1).max(axis=1)
+    small = (highest > 0) & (highest <= _ONE)
+    if small.any() and (small.all() or _has_fractions(images[small])):
+        warnings.warn(
+            f"There are images without a pixel value above {_ONE}: they are "
+            "taken for nearly black ones. Pixel values are 0..255; if these "
+            "are in 0..1, pass `255 * x`.",
+            stacklevel=4,
+        )
 
 
 def check_training_images(x, model):
     """Checks what `fit` was given, as far as a look does not consume it.
 
-    Arrays and tf.data datasets of floats are checked for shape and pixel
-    range; a dataset by its first batch. Others are left to the first step.
+    Arrays are checked for shape and pixel range; tf.data and Keras datasets
+    and PyTorch's loaders by their first batch that is not black. Generators
+    are checked as they are read: see `checked_batches`.
+
+    Raises:
+        TypeError: If they are no images at all.
+        ValueError: If shape or values do not fit.
     """
+    if x is None or isinstance(x, (str, numbers.Number, dict, list, tuple)):
+        raise TypeError(
+            "`fit` takes images as an array, a tf.data.Dataset, a PyDataset "
+            f"or a DataLoader. Received a {type(x).__name__}."
+        )
+    torch = sys.modules.get("torch")
     if hasattr(x, "element_spec"):  # tf.data.Dataset
         if not hasattr(x, "take"):
             return  # Of `tf.distribute`, for several workers.
@@ -119,18 +179,53 @@ def check_training_images(x, model):
             check_image_shape(
                 spec.shape, model.num_channels, model.total_stride
             )
-        if not spec.dtype.is_floating:
-            return
-        for batch in x.take(1):
-            # TensorFlow's tensors are not those of the other backends.
-            x = np.asarray(batch[0] if isinstance(batch, tuple) else batch)
-    if isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
+        if spec.dtype.is_floating:
+            _look(x.take(_MAX_LOOKS), model)
+    elif isinstance(x, keras.utils.PyDataset):
+        _look((x[i] for i in range(min(x.num_batches or 1, _MAX_LOOKS))), model)
+    elif torch is not None and isinstance(x, torch.utils.data.DataLoader):
+        if hasattr(x.dataset, "__getitem__") and hasattr(x.dataset, "__len__"):
+            number = min(len(x.dataset), _MAX_LOOKS)
+            # The order of the batches must not change.
+            with torch.random.fork_rng(devices=()):
+                _look(
+                    (x.collate_fn([x.dataset[i]]) for i in range(number)), model
+                )
+    elif isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
         check_image_shape(x.shape, model.num_channels, model.total_stride)
         check_pixel_values(x)
 
 
+def checked_batches(x, model):
+    """`x`; a generator is checked by its first batches as they are read."""
+    if not isinstance(x, types.GeneratorType):
+        return x
+
+    def batches():
+        for i, batch in enumerate(x):
+            if i < _MAX_LOOKS:
+                _look([batch], model)
+            yield batch
+
+    return batches()
+
+
+def _look(batches, model):
+    """Checks batches up to the first that is not black."""
+    for batch in batches:
+        # TensorFlow's and PyTorch's tensors may not be the backend's.
+        images = np.asarray(
+            batch[0] if isinstance(batch, (tuple, list)) else batch
+        )
+        check_image_shape(images.shape, model.num_channels, model.total_stride)
+        check_pixel_values(images)
+        if images.max() > 0:
+            return
+
+
 def check_image_size(image_size, model):
     """Raises ValueError unless square images of this size can be encoded."""
+    check_integer("image_size", image_size)
     if image_size % model.total_stride:
         raise ValueError(
             f"The image size must be a multiple of {model.total_stride}, the "
@@ -176,8 +271,9 @@ def check_codes(codes, model, levels):
         )
     checked = []
     for i, code_map in enumerate(codes[:levels]):
-        code_map = code_map if is_symbolic(code_map) else to_array(code_map)
-        kind = keras.backend.standardize_dtype(code_map.dtype)
+        if not is_symbolic(code_map):
+            code_map = to_array(code_map, "codes")
+        kind = str(code_map.dtype)
         if "int" not in kind:
             raise ValueError(f"Codes must be integers. Received {kind}.")
         shape = tuple(code_map.shape)

@@ -3,11 +3,13 @@ import math
 import keras
 from keras import ops
 
-from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.backend.step_record import current_record
 from keras_vqvae2.hub.config import WEIGHTS
+from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.mixin import HubMixin
+from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
 from keras_vqvae2.layers import VectorQuantizer
@@ -19,12 +21,14 @@ from keras_vqvae2.models._inputs import check_image_shape
 from keras_vqvae2.models._inputs import check_levels
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import check_training_images
+from keras_vqvae2.models._inputs import checked_batches
 from keras_vqvae2.models._inputs import is_symbolic
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
 from keras_vqvae2.training import CodebookPerplexity
 from keras_vqvae2.training import CodebookUsage
+from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
@@ -80,7 +84,9 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         but not clipped, and a tuple of int32 maps, coarse to fine.
 
     Raises:
-        ValueError: If an argument or the images' shape does not fit.
+        ValueError: If an argument is out of the bounds of
+            `hub.config.VQVAEConfig`, which a saved model is within, or the
+            images' shape does not fit.
 
     Example:
 
@@ -113,32 +119,34 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         super().__init__(**kwargs)
         # Pixels up to 255 would lose bits in half precision: scale first.
         self.autocast = False
-        if not isinstance(strides, (tuple, list)) or not strides:
-            raise ValueError(
-                "`strides` must be a sequence of one stride per level, for "
-                f"example (4, 2). Received: {strides!r}"
-            )
-        if not 0 <= level_dropout <= 1:
-            raise ValueError(
-                "`level_dropout` is a share of the images and must be in "
-                f"[0, 1]. Received: {level_dropout!r}"
-            )
-        if not isinstance(seed, int):
-            raise ValueError(f"`seed` must be an integer. Received: {seed!r}")
-        self.strides = tuple(strides)
-        self.hidden_dim = hidden_dim
-        self.residual_dim = residual_dim
-        self.num_residual_blocks = num_residual_blocks
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = check_integer("embedding_dim", embedding_dim)
-        self.commitment_cost = commitment_cost
-        self.decay = decay
-        self.dead_code_threshold = dead_code_threshold
+        config = VQVAEConfig(
+            strides=strides,
+            hidden_dim=hidden_dim,
+            residual_dim=residual_dim,
+            num_residual_blocks=num_residual_blocks,
+            num_embeddings=num_embeddings,
+            embedding_dim=embedding_dim,
+            commitment_cost=commitment_cost,
+            decay=decay,
+            dead_code_threshold=dead_code_threshold,
+            num_channels=num_channels,
+            seed=seed,
+            skip_relu=skip_relu,
+        )
+        self.strides = tuple(config.strides)
+        self.hidden_dim = config.hidden_dim
+        self.residual_dim = config.residual_dim
+        self.num_residual_blocks = config.num_residual_blocks
+        self.num_embeddings = config.num_embeddings
+        self.embedding_dim = config.embedding_dim
+        self.commitment_cost = config.commitment_cost
+        self.decay = config.decay
+        self.dead_code_threshold = config.dead_code_threshold
         self.level_dropout = level_dropout
-        self.num_channels = check_integer("num_channels", num_channels)
-        self.seed = seed
-        self.skip_relu = skip_relu
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.num_channels = config.num_channels
+        self.seed = config.seed
+        self.skip_relu = config.skip_relu
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
         # Coarse to fine, as the codes. The layers are made in the order of
         # `strides`: a random seed gives the same weights as ever.
@@ -155,19 +163,20 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         self.psnr_metric = keras.metrics.Mean(name="psnr")
         self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
         self.usage_metrics = [
-            CodebookUsage(num_embeddings, name=f"usage_{name}")
+            CodebookUsage(self.num_embeddings, name=f"usage_{name}")
             for name in self.level_names
         ]
         self.perplexity_metrics = [
-            CodebookPerplexity(num_embeddings, name=f"perplexity_{name}")
+            CodebookPerplexity(self.num_embeddings, name=f"perplexity_{name}")
             for name in self.level_names
         ]
-        self.build((None, None, None, num_channels))
+        self.build((None, None, None, self.num_channels))
 
     @classmethod
     def from_snapshot(cls, snapshot, dtype=None):
         """The autoencoder of a `hub.Snapshot`."""
         path = snapshot.path(WEIGHTS)
+        check_weights(path, vqvae_types(snapshot.config.vqvae))
         model = cls(**vars(snapshot.config.vqvae), dtype=dtype)
         load_weights(model, path)
         return model
@@ -233,6 +242,16 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
 
     def _joined_dim(self, level):
         return self.embedding_dim * (level + 1)
+
+    @property
+    def level_dropout(self):
+        """Share of images that training decodes from coarser maps alone."""
+        return self._level_dropout
+
+    @level_dropout.setter
+    def level_dropout(self, value):
+        check_number("level_dropout", value, 0, 1)
+        self._level_dropout = value
 
     @property
     def num_levels(self):
@@ -395,7 +414,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             ValueError: If shape or values of the images do not fit.
         """
         if not is_symbolic(images):
-            images = to_array(images)
+            images = to_array(images, "images")
             check_image_shape(images.shape, self.num_channels)
             check_pixel_values(images)
             images = ops.convert_to_tensor(images)
@@ -438,9 +457,18 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         return ops.clip(images, 0.0, 255.0)
 
     def fit(self, x=None, *args, **kwargs):
-        """As `keras.Model.fit`; float images are first checked for range."""
+        """As `keras.Model.fit`; float images are first checked for range.
+
+        Raises:
+            ValueError: If shape or values of the images do not fit, as far as
+                a look at the first batches shows.
+        """
         check_training_images(x, self)
-        return super().fit(x, *args, **kwargs)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)):
+            validation = validation[0]
+        check_training_images(validation, self)
+        return super().fit(checked_batches(x, self), *args, **kwargs)
 
     @property
     def metrics(self):

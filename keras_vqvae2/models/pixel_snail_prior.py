@@ -1,20 +1,24 @@
+import functools
+import itertools
 import math
 
 import keras
 from keras import ops
 
-from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.remat import in_order
 from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
+from keras_vqvae2.hub.config import PriorConfig
 from keras_vqvae2.hub.config import prior_file
-from keras_vqvae2.hub.store import find_snapshot
+from keras_vqvae2.hub.store import load_snapshot
+from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.layers import CausalSelfAttention
 from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.models.prior_layout import prior_layout_map
 from keras_vqvae2.training import BackendStep
 from keras_vqvae2.training import BuiltInLoss
+from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
@@ -62,7 +66,9 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Float32 logits `(batch, *code_shapes[-1], num_embeddings)`.
 
     Raises:
-        ValueError: If an argument or the inputs do not fit.
+        ValueError: If an argument is out of the bounds of
+            `hub.config.PriorConfig`, which a saved prior is within, or the
+            inputs do not fit.
 
     Example:
 
@@ -97,47 +103,40 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.code_shapes = _check_code_shapes(code_shapes)
-        self.num_embeddings = check_integer("num_embeddings", num_embeddings)
-        self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
-        self.residual_dim = check_integer("residual_dim", residual_dim)
-        self.num_blocks = check_integer("num_blocks", num_blocks)
-        self.kernel_size = kernel_size
-        self.num_attention_layers = check_integer(
-            "num_attention_layers", num_attention_layers, minimum=0
+        config = PriorConfig(
+            code_shapes=code_shapes,
+            num_embeddings=num_embeddings,
+            hidden_dim=hidden_dim,
+            residual_dim=residual_dim,
+            num_blocks=num_blocks,
+            kernel_size=kernel_size,
+            num_attention_layers=num_attention_layers,
+            num_heads=num_heads,
+            num_output_blocks=num_output_blocks,
+            num_conditioning_blocks=num_conditioning_blocks,
+            dropout=dropout,
+            num_classes=num_classes,
+            class_dropout=class_dropout,
+            seed=seed,
         )
-        self.num_heads = check_integer("num_heads", num_heads)
-        self.num_output_blocks = check_integer(
-            "num_output_blocks", num_output_blocks, minimum=0
-        )
-        self.num_conditioning_blocks = check_integer(
-            "num_conditioning_blocks", num_conditioning_blocks, minimum=0
-        )
-        if num_attention_layers > num_blocks:
-            raise ValueError(
-                f"{num_attention_layers} attention layers need as many blocks. "
-                f"Received: num_blocks={num_blocks}"
-            )
-        if num_attention_layers and hidden_dim % num_heads:
-            raise ValueError(
-                "`hidden_dim` must be a multiple of `num_heads`. Received: "
-                f"{hidden_dim} and {num_heads}"
-            )
-        if num_classes is None and class_dropout:
-            raise ValueError("`class_dropout` needs `num_classes`.")
-        if not 0 <= class_dropout < 1:
-            raise ValueError(
-                "`class_dropout` is a share of the images and must be in "
-                f"[0, 1). Received: {class_dropout!r}"
-            )
-        if num_classes is not None:
-            num_classes = check_integer("num_classes", num_classes)
-        self.dropout = dropout
-        self.num_classes = num_classes
-        self.class_dropout = class_dropout
+        self.code_shapes = tuple(map(tuple, config.code_shapes))
+        for coarse, fine in itertools.pairwise(self.code_shapes):
+            _doublings(coarse, fine)
+        self.num_embeddings = config.num_embeddings
+        self.hidden_dim = config.hidden_dim
+        self.residual_dim = config.residual_dim
+        self.num_blocks = config.num_blocks
+        self.kernel_size = config.kernel_size
+        self.num_attention_layers = config.num_attention_layers
+        self.num_heads = config.num_heads
+        self.num_output_blocks = config.num_output_blocks
+        self.num_conditioning_blocks = config.num_conditioning_blocks
+        self.dropout = config.dropout
+        self.num_classes = config.num_classes
+        self.class_dropout = config.class_dropout
         self.rematerialize = rematerialize
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = config.seed
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
         def embedding(name, number):
             return keras.layers.Embedding(
@@ -250,8 +249,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         Raises:
             ValueError: If the model has no prior of this level.
         """
-        snapshot = find_snapshot(name_or_path, **kwargs)
-        return cls.from_snapshot(snapshot, level, dtype)
+        load = functools.partial(cls.from_snapshot, level=level, dtype=dtype)
+        return load_snapshot(load, name_or_path, **kwargs)
 
     @classmethod
     def from_snapshot(cls, snapshot, level="top", dtype=None):
@@ -263,6 +262,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
                 f"priors of: {', '.join(config.priors) or 'no level'}."
             )
         path = snapshot.path(prior_file(level))
+        check_weights(path, prior_types(config.priors[level]))
         prior = cls(**vars(config.priors[level]), dtype=dtype)
         load_weights(prior, path)
         return prior
@@ -462,23 +462,6 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             "rematerialize": self.rematerialize,
             "seed": self.seed,
         }
-
-
-def _check_code_shapes(code_shapes):
-    try:
-        code_shapes = tuple((int(h), int(w)) for h, w in code_shapes)
-        fits = bool(code_shapes) and min(map(min, code_shapes)) > 0
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ValueError(
-            "`code_shapes` must be the (height, width) of each code map, "
-            "coarse to fine, for example ((32, 32), (64, 64)). Received: "
-            f"{code_shapes!r}"
-        )
-    for coarse, fine in zip(code_shapes, code_shapes[1:], strict=False):
-        _doublings(coarse, fine)
-    return code_shapes
 
 
 def _doublings(coarse, fine):

@@ -6,8 +6,8 @@ from keras import ops
 from keras_vqvae2.arguments import check_flag
 from keras_vqvae2.data import load_image
 from keras_vqvae2.data.image_file import sample_photograph
-from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.images import psnr
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.pytorch_import import rosinality
@@ -88,21 +88,24 @@ def from_pytorch(checkpoint, *, skip_relu=None, dtype=None):
         check_flag("skip_relu", skip_relu)
     tensors, source = read_state_dict(checkpoint)
     shapes = {name: tuple(x.shape) for name, x in tensors.items()}
-    arguments, names = _layout(shapes, source)
-    vqvae = HierarchicalVQVAE(
-        **arguments, skip_relu=bool(skip_relu), dtype=dtype
-    )
-    arrays = _arrays(tensors, names, _weights(vqvae), source)
-    _assign(vqvae, arrays)
-    if skip_relu is None and vqvae.num_residual_blocks:
-        other = HierarchicalVQVAE(**arguments, skip_relu=True, dtype=dtype)
-        _assign(other, arrays)
-        vqvae = _better(vqvae, other)
-    return VQVAE2(vqvae)
+    config, names = _layout(shapes, source)
+    arrays = _arrays(tensors, names, vqvae_types(config), source)
+
+    def build(skip_relu):
+        arguments = {**vars(config), "skip_relu": skip_relu}
+        vqvae = HierarchicalVQVAE(**arguments, dtype=dtype)
+        weights = dict(zip(weight_names(vqvae), vqvae.weights, strict=True))
+        for name, array in arrays.items():
+            weights[name].assign(array)
+        return vqvae
+
+    if skip_relu is None and config.num_residual_blocks:
+        return VQVAE2(_better(build(False), build(True)))
+    return VQVAE2(build(bool(skip_relu)))
 
 
 def _layout(shapes, source):
-    """Arguments of the model, and names of its weights by tensor."""
+    """`VQVAEConfig` of the model, and names of its weights by tensor."""
     for beginning, what in _REFUSED.items():
         if any(name.startswith(beginning) for name in shapes):
             raise ValueError(f"{source} is of {what}.")
@@ -114,8 +117,7 @@ def _layout(shapes, source):
         )
     try:
         arguments = rosinality.model_arguments(shapes)
-        # It bounds the memory, and what is within can be saved.
-        ModelConfig("imported", VQVAEConfig(**arguments))
+        config = VQVAEConfig(**arguments)
     except ValueError as error:
         raise ValueError(
             f"{source} is no checkpoint of rosinality/vq-vae-2-pytorch that "
@@ -131,22 +133,18 @@ def _layout(shapes, source):
             f"with {arguments}: missing {_some(missing)}, unknown "
             f"{_some(unknown)} ({len(missing)} and {len(unknown)} in all)."
         )
-    return arguments, names
+    return config, names
 
 
 def _some(names):
     return reprlib.repr(sorted(names)[:5])
 
 
-def _weights(model):
-    return dict(zip(weight_names(model), model.weights, strict=True))
-
-
-def _arrays(tensors, names, weights, source):
-    """NumPy array for each weight, by its name, that a checkpoint has."""
+def _arrays(tensors, names, types, source):
+    """NumPy array for each weight by its name."""
     arrays = {}
     for name, tensor in tensors.items():
-        shape = tuple(weights[names[name]].shape)
+        _, shape = types[names[name]]
         axes = _THEIR_AXES.get(len(shape), range(len(shape)))
         expected = tuple(shape[axis] for axis in axes)
         if tuple(tensor.shape) != expected:
@@ -155,7 +153,8 @@ def _arrays(tensors, names, weights, source):
                 f"{tuple(tensor.shape)}"
             )
         array = to_float32(f"{source}: {name}", tensor)
-        arrays[names[name]] = array.transpose(np.argsort(axes))
+        array = array.transpose(np.argsort(axes))
+        arrays[names[name]] = np.ascontiguousarray(array)
     for name in [name for name in arrays if name.endswith("/counts")]:
         if (arrays[name] < 0).any():
             raise ValueError(f"{source}: a cluster_size is negative.")
@@ -164,15 +163,8 @@ def _arrays(tensors, names, weights, source):
             quantizer = name.removesuffix("/counts")
             arrays[name] = np.ones_like(arrays[name])
             arrays[f"{quantizer}/sums"] = arrays[f"{quantizer}/embeddings"]
+        arrays[name.replace("counts", "initialized")] = np.ones((), "float32")
     return arrays
-
-
-def _assign(vqvae, arrays):
-    weights = _weights(vqvae)
-    for name, array in arrays.items():
-        weights[name].assign(np.ascontiguousarray(array))
-    for quantizer in vqvae.quantizers:
-        quantizer.initialized.assign(1.0)
 
 
 def _better(*vqvaes):

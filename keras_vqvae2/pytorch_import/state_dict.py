@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from keras_vqvae2.backend.lazy_module import LazyModule
+from keras_vqvae2.weights import MAX_WEIGHT
 
 torch = LazyModule("torch")
 
@@ -117,8 +118,8 @@ def to_float32(name, tensor):
             raise TypeError(f"they are of type {dtype}")
         with np.errstate(over="ignore"):
             array = np.asarray(tensor, "float32")
-        if not np.isfinite(array).all():
-            raise ValueError("some are infinite or not a number")
+        if not np.abs(array).max(initial=0) <= MAX_WEIGHT:  # nor NaN
+            raise ValueError(f"some are no numbers in +-{MAX_WEIGHT:g}")
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a dense tensor of finite real numbers: {error}"

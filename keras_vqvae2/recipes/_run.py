@@ -10,6 +10,7 @@ from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import num_replicas
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.recipes.training_options import LEARNING_RATES
 from keras_vqvae2.recipes.training_options import OPTIMIZERS
 from keras_vqvae2.training import TrainingLog
@@ -25,7 +26,9 @@ def check_output(output, options):
     Raises:
         FileExistsError: If there is a run already that is not resumed.
         FileNotFoundError: If there is none to resume.
+        OSError: If nothing can be written there.
     """
+    check_writable(output, folder=True)
     checkpoint = pathlib.Path(output) / CHECKPOINT
     if options.resume and not checkpoint.exists():
         raise FileNotFoundError(
@@ -78,11 +81,6 @@ def run(
         The history, a dict of lists.
     """
     output = pathlib.Path(output)
-    if options.optimizer not in OPTIMIZERS:
-        raise ValueError(
-            f"The optimizer must be one of {', '.join(OPTIMIZERS)}. Received: "
-            f"{options.optimizer!r}"
-        )
     learning_rate = options.learning_rate
     if learning_rate is None:
         learning_rate = LEARNING_RATES[options.optimizer]

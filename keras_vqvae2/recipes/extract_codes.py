@@ -4,7 +4,10 @@ import keras
 
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
+from keras_vqvae2.data.image_dataset import describe_data
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.models._inputs import check_image_size
+from keras_vqvae2.recipes._codes import weights_digest
 
 
 def extract_codes(
@@ -26,7 +29,7 @@ def extract_codes(
     """Writes the codes of all images of a data set, in one pass.
 
     Images are center-cropped. A killed run resumes after its last whole
-    shard.
+    shard, if model, data and arguments are those of the shards.
 
     Args:
         model: `VQVAE2`.
@@ -50,10 +53,24 @@ def extract_codes(
 
     Raises:
         FileExistsError: If `output` has a complete set of codes already, or
-            shards of another model.
+            shards of another model, other data or other arguments.
+        OSError: If `output` is not a folder, or cannot be written to.
         ValueError: If there are no images, or an argument does not fit.
     """
+    check_writable(output, folder=True)
     check_image_size(image_size, model.vqvae)
+    # All that the codes and their order depend on.
+    source = {
+        "weights": weights_digest(model),
+        "dtype": model.vqvae.compute_dtype,
+        **describe_data(data, split),
+        "image_size": image_size,
+        "resize": resize,
+        "labels": bool(labels),
+        "mirrored": bool(mirrored),
+    }
+    if mirrored:  # a batch of images is followed by the same batch mirrored
+        source["batch_size"] = batch_size
 
     def batches(skipped):
         dataset = image_dataset(
@@ -95,4 +112,5 @@ def extract_codes(
         num_embeddings=model.vqvae.num_embeddings,
         level_names=model.vqvae.level_names,
         shard_size=shard_size,
+        source=source,
     )

@@ -1,16 +1,16 @@
 """The context model of code files: from codes to `context.safetensors`."""
 
-import math
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
+from keras_vqvae2.files import check_writable
 from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
@@ -73,18 +73,14 @@ def train_context(
             f"{output} exists: choose another `output` for the model."
         )
     # All that can be wrong is found before the training, not after it.
-    output.parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=output.parent).close()
+    check_writable(output, folder=True)
     name = output.name if is_name(output.name) else "model"
     vqvae = VQVAEConfig.from_model(model.vqvae.get_config())
     ModelConfig(name, vqvae, context=config)
     check_integer("steps", steps)
     check_integer("batch_size", batch_size)
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(
-            "`learning_rate` must be a positive number. Received: "
-            f"{learning_rate!r}"
-        )
+    check_integer("seed", seed, minimum=0)
+    check_number("learning_rate", learning_rate, 0, above=True)
     maps = _read(model, codes)
     if validation_codes is None:
         held_out = np.arange(len(maps[0])) % _HELD_OUT == 0

@@ -3,6 +3,9 @@ import pathlib
 from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.data import code_dataset
+from keras_vqvae2.hub.config import ModelConfig
+from keras_vqvae2.hub.config import PriorConfig
+from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
@@ -44,6 +47,12 @@ def train_prior(
     check_output(output, options)
     priors = model.priors | {level: prior}
     trained = VQVAE2(model.vqvae, model.name, priors, model.context)
+    # What could not be saved after the training is not trained.
+    ModelConfig(
+        "model",
+        VQVAEConfig.from_model(model.vqvae.get_config()),
+        {level: PriorConfig.from_model(prior.get_config())},
+    )
     maps, labels = _prior_data(model, level, prior, codes)
 
     def make_dataset(step):

@@ -7,9 +7,13 @@ import time
 import numpy as np
 
 from keras_vqvae2.backend.distribution import on_chief
+from keras_vqvae2.hub.config import ModelConfig
+from keras_vqvae2.hub.config import PriorConfig
+from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
+from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes.extract_codes import extract_codes
 from keras_vqvae2.recipes.train_prior import train_prior
 from keras_vqvae2.recipes.train_vqvae import train_vqvae
@@ -78,10 +82,27 @@ def train_two_stages(
             f"{', '.join(names)}. Received: {', '.join(priors)} and "
             f"{', '.join(prior_options)}"
         )
+    # The priors' turn comes when stage 1 is trained: too late for an error.
+    untrained = HierarchicalVQVAE(**vqvae, dtype=dtype)
+    check_image_size(image_size, untrained)
+    shapes = untrained.code_shapes(image_size, image_size)
+    prior_arguments = {
+        name: {
+            **priors[name],
+            "code_shapes": shapes[: level + 1],
+            "num_embeddings": untrained.num_embeddings,
+        }
+        for level, name in enumerate(names)
+    }
+    ModelConfig(
+        "model",
+        VQVAEConfig.from_model(vqvae),
+        {k: PriorConfig.from_model(v) for k, v in prior_arguments.items()},
+    )
     stage1 = output / "vqvae"
     if not _finished(stage1):
         train_vqvae(
-            HierarchicalVQVAE(**vqvae, dtype=dtype),
+            untrained,
             data,
             stage1,
             validation_data=validation_data,
@@ -109,19 +130,13 @@ def train_two_stages(
     if not (codes / "index.json").exists():
         on_chief(extract)
     _wait_for(codes / "index.json")
-    sizes = model.vqvae.code_shapes(image_size, image_size)
-    for level, name in enumerate(names):
+    for name in names:
         folder = output / name
         if not _finished(folder):
-            arguments = {
-                **priors[name],
-                "code_shapes": sizes[: level + 1],
-                "num_embeddings": model.vqvae.num_embeddings,
-            }
             train_prior(
                 model,
                 name,
-                PixelSNAILPrior(**arguments, dtype=dtype),
+                PixelSNAILPrior(**prior_arguments[name], dtype=dtype),
                 codes,
                 folder,
                 options=_resumed(prior_options[name], folder),

@@ -79,6 +79,8 @@ def train_vqvae(
     options = options or TrainingOptions()
     check_output(output, options)
     check_image_size(image_size, vqvae)
+    if validation_size is not None:
+        check_image_size(validation_size, vqvae)
     reading = {"resize": resize, "data_dir": data_dir, "download": download}
 
     def make_dataset(step):
@@ -113,9 +115,10 @@ def train_vqvae(
             )
             # Unreadable files are skipped, so the size is known after a pass
             # only; Keras warns when a dataset of unknown size ends.
-            return dataset.apply(
-                tf.data.experimental.assert_cardinality(sum(1 for _ in dataset))
-            )
+            size = sum(1 for _ in dataset)
+            if not size:
+                raise ValueError(f"{validation_data} has no readable image.")
+            return dataset.apply(tf.data.experimental.assert_cardinality(size))
 
         validation = validation_batches(validation_dataset, options)
         examples = next(iter(validation_dataset(4))).numpy()

@@ -2,14 +2,19 @@ import dataclasses
 
 import keras
 
+from keras_vqvae2.arguments import CheckedArguments
+from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import integer
+from keras_vqvae2.arguments import number
 from keras_vqvae2.training import Muon
+from keras_vqvae2.training.warmup_stable_decay import check_schedule
 
 OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(CheckedArguments):
     """Training options of both stages.
 
     The command line has an option for each of them, with this help.
@@ -32,6 +37,10 @@ class TrainingOptions:
         resume: Resume from the checkpoint in the output folder.
         verbose: As for `fit`.
 
+    Raises:
+        ValueError: If an option is out of range, or warm-up and decay do not
+            fit into `steps`.
+
     Example:
 
     ```python
@@ -40,18 +49,31 @@ class TrainingOptions:
     ```
     """
 
-    steps: int = 250_000
-    batch_size: int = 128
-    optimizer: str = dataclasses.field(
-        default="muon", metadata={"choices": tuple(OPTIMIZERS)}
+    steps: int = integer(1, 2**53, 250_000)
+    batch_size: int = integer(1, 2**31 - 1, 128)
+    optimizer: str = argument(
+        lambda value: value in tuple(OPTIMIZERS),
+        f"one of {', '.join(OPTIMIZERS)}",
+        "muon",
+        choices=tuple(OPTIMIZERS),
     )
-    learning_rate: float | None = None
-    warmup_steps: int = dataclasses.field(default=100, metadata={"minimum": 0})
-    decay_steps: int = dataclasses.field(default=0, metadata={"minimum": 0})
-    clip_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
-    seed: int = dataclasses.field(default=0, metadata={"minimum": 0})
-    steps_per_epoch: int = 500
-    checkpoint_minutes: float = 5.0
-    resume: bool = False
-    verbose: int | str = "auto"
+    learning_rate: float | None = number(
+        0, 1e3, None, above=True, optional=True
+    )
+    warmup_steps: int = integer(0, 2**53, 100)
+    decay_steps: int = integer(0, 2**53, 0)
+    clip_norm: float | None = number(0, 1e9, 1.0, above=True, optional=True)
+    gradient_accumulation_steps: int = integer(1, 2**31 - 1, 1)
+    seed: int = integer(0, 2**31 - 1, 0)
+    steps_per_epoch: int = integer(1, 2**53, 500)
+    checkpoint_minutes: float = number(0, 1e6, 5.0)
+    resume: bool = argument(
+        lambda value: isinstance(value, bool), "True or False", False
+    )
+    verbose: int | str = argument(
+        lambda value: value in ("auto", 0, 1, 2), "'auto', 0, 1 or 2", "auto"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_schedule(self.steps, self.warmup_steps, self.decay_steps)

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.sampling.draws import uniform_draws
+
+# They come as one array; another seed gives others.
+MAX_IMAGES = 2**20
+MAX_SEED = 2**63 - 1
 
 
 def generate_codes(
@@ -43,12 +48,11 @@ def generate_codes(
         ValueError: If an argument does not fit.
         KeyboardInterrupt: After Ctrl-C, if no image is complete.
     """
-    codes = [np.asarray(level) for level in codes]
+    codes = [np.asarray(to_array(level, "codes")) for level in codes]
     labels = check_labels(labels)
     num_images = count_images(num_images, labels, codes)
-    check_integer("num_images", num_images)
     check_integer("batch_size", batch_size)
-    check_integer("seed", seed, minimum=0)
+    check_integer("seed", seed, minimum=0, maximum=MAX_SEED)
     if image_ids is None:
         image_ids = np.arange(num_images)
     for level in range(len(codes), len(level_names)):
@@ -85,20 +89,21 @@ def generate_codes(
     return tuple(codes)
 
 
-def count_images(num_images, labels, codes):
+def count_images(num_images, labels, codes=()):
     """The number of images that arguments of `VQVAE2.generate` name.
 
     Raises:
-        ValueError: If they do not name one number.
+        ValueError: If they do not name one number, or more than `MAX_IMAGES`.
     """
-    images = None if num_images is None else range(num_images)
-    given = {len(x) for x in (images, labels, *codes) if x is not None}
+    given = {len(x) for x in (labels, *codes) if x is not None}
+    if num_images is not None:
+        given.add(check_integer("num_images", num_images, maximum=MAX_IMAGES))
     if len(given) != 1:
         raise ValueError(
             "`num_images`, `labels` and `codes` must say one number of "
             f"images. They say: {sorted(given) or 'none'}"
         )
-    return given.pop()
+    return check_integer("num_images", given.pop(), maximum=MAX_IMAGES)
 
 
 def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
@@ -132,7 +137,7 @@ def check_labels(labels):
     """Labels as an array, or None; raises ValueError unless integers."""
     if labels is None:
         return None
-    labels = np.asarray(labels)
+    labels = np.asarray(to_array(labels, "labels"))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             "`labels` must be a list of integers, one for each image. "

@@ -1,10 +1,12 @@
 """Rejection sampling by a classifier: fewer, clearer images (section 3.3)."""
 
 import math
+import reprlib
 
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.sampling.generate import MAX_IMAGES
 from keras_vqvae2.sampling.generate import check_labels
 from keras_vqvae2.sampling.generate import count_images
 
@@ -28,9 +30,16 @@ def class_probabilities(classifier, images, num_classes=None, batch_size=100):
         float64 array `(batch, num_classes)`.
 
     Raises:
+        TypeError: If the classifier is no Keras model.
         ValueError: If the classifier does not take images of this size, its
             output has another shape, or a number in it is not finite.
     """
+    if not hasattr(classifier, "predict_on_batch"):
+        raise TypeError(
+            "A classifier must be a Keras model, such as "
+            "`evaluation.load_classifier` loads. Received: "
+            f"{reprlib.repr(classifier)}"
+        )
     try:
         scores = np.concatenate(
             [
@@ -115,7 +124,8 @@ def generate_candidates(
         )
     labels = check_labels(labels)
     given = [np.asarray(level) for level in options.pop("codes", ())]
-    count_images(num_images, labels, given)
+    count = count_images(num_images, labels, given)
+    check_integer("num_candidates", num_candidates, maximum=MAX_IMAGES // count)
     names = model.vqvae.level_names
     if len(given) >= len(names):
         raise ValueError(

@@ -1,11 +1,16 @@
+import types
+
 import keras
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.distribution import check_batch_size
+from keras_vqvae2.backend.distribution import num_replicas
 from keras_vqvae2.backend.distribution import worker
+from keras_vqvae2.layers.saved_seeds import SavedSeeds
 
 
-class BuiltInLoss:
+class BuiltInLoss(SavedSeeds):
     """`compile` and `fit` of a model whose loss and metrics are its own."""
 
     gradient_accumulation_steps = 1
@@ -28,7 +33,8 @@ class BuiltInLoss:
 
         Raises:
             ValueError: If a loss or metrics are given, since the model has its
-                own, or an argument does not fit.
+                own, or an argument, the optimizer's learning rate or its
+                clipping does not fit.
         """
         own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         if given := sorted(own & set(kwargs)):
@@ -48,6 +54,7 @@ class BuiltInLoss:
                 f"gradient_accumulation_steps="
                 f"{optimizer.gradient_accumulation_steps})."
             )
+        _check_numbers(getattr(optimizer, "inner_optimizer", optimizer))
         self.gradient_accumulation_steps = steps
         super().compile(optimizer=optimizer, **kwargs)
 
@@ -72,8 +79,8 @@ class BuiltInLoss:
             ValueError: If the devices cannot share a batch evenly.
         """
         self._check_batches(x, *args, **kwargs)
-        if hasattr(x, "element_spec"):
-            # Keras warns of its own default where a tf.data dataset comes in.
+        if hasattr(x, "element_spec") or isinstance(x, types.GeneratorType):
+            # Keras warns of its own default where such data comes in.
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
@@ -81,6 +88,8 @@ class BuiltInLoss:
         first = keras.tree.flatten(getattr(x, "element_spec", x))[:1]
         if not first or not getattr(first[0], "shape", None):
             return
+        # That of the scope in which the model was made: `fit` may be outside.
+        replicas = num_replicas(getattr(self, "distribute_strategy", None))
         if hasattr(x, "element_spec"):
             if not hasattr(x, "take"):
                 return  # Of `tf.distribute`, for several workers.
@@ -88,6 +97,12 @@ class BuiltInLoss:
             if keras.backend.backend() == "jax":
                 # Each worker has a part of the batch.
                 sizes = [sizes[0] and sizes[0] * worker()[1]]
+            if sizes[0] is None and replicas > 1:
+                raise ValueError(
+                    f"{replicas} devices share each batch, and the dataset "
+                    "does not say how large its batches are, the last one "
+                    "included. Make them by `batch(n, drop_remainder=True)`."
+                )
         else:
             batch_size = batch_size or 32
             sizes = [batch_size, first[0].shape[0] % batch_size]
@@ -95,4 +110,15 @@ class BuiltInLoss:
                 sizes = sizes[1:]
         for size in sizes:
             if size is not None:
-                check_batch_size(size, self.gradient_accumulation_steps)
+                check_batch_size(
+                    size, self.gradient_accumulation_steps, replicas
+                )
+
+
+def _check_numbers(optimizer):
+    # Of a schedule, that of the first step.
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    check_number("learning_rate", rate, 0)
+    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if getattr(optimizer, name) is not None:
+            check_number(name, getattr(optimizer, name), 0, above=True)

@@ -3,6 +3,8 @@ import re
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_number
+
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
 class Muon(keras.optimizers.Muon):
@@ -43,6 +45,7 @@ class Muon(keras.optimizers.Muon):
         adam_weight_decay=None,
         **kwargs,
     ):
+        check_number("adam_lr_ratio", adam_lr_ratio, 0)
         super().__init__(
             learning_rate=learning_rate,
             adam_lr_ratio=adam_lr_ratio,

@@ -1,19 +1,28 @@
+import contextlib
 import json
 import pathlib
 import time
 
 import keras
-import safetensors
+import numpy as np
 import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
+from keras_vqvae2.arrays import parse_json
+from keras_vqvae2.arrays import read_arrays
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
+from keras_vqvae2.interrupts import Held
+from keras_vqvae2.interrupts import stop
+from keras_vqvae2.layers.saved_seeds import seed_states
 from keras_vqvae2.training.training_log import EpochHistory
 from keras_vqvae2.weights import to_numpy
 from keras_vqvae2.weights import weight_names
 
+# A loss scale that starts too high costs fewer.
+_MAX_SKIPPED = 100
 _FORMAT = "keras-vqvae2 checkpoint 2"
 
 
@@ -34,7 +43,9 @@ def resumable_fit(
     optimizer, metrics of the epoch so far, position in the data, history) is
     written every few minutes and at the end. A run that was killed and
     started again resumes from it: batches, weights and logs equal those of an
-    uninterrupted run.
+    uninterrupted run. After Ctrl-C or SIGTERM it finishes the step, or the
+    validation, and writes a checkpoint first; a second signal stops at once.
+    Several workers are stopped at once, since they wait for each other.
 
     Args:
         model: Compiled and built Keras model.
@@ -56,8 +67,12 @@ def resumable_fit(
 
     Raises:
         FileExistsError: If the checkpoint exists and `resume` is false.
-        ValueError: If the checkpoint does not fit the model, was made with
-            other `steps_per_epoch`, or an argument is out of range.
+        KeyboardInterrupt: After Ctrl-C, when the checkpoint is written.
+        SystemExit: After SIGTERM, likewise, with the exit code 143.
+        ValueError: If the checkpoint does not fit the model, holds values
+            that are not finite, was made with other `steps_per_epoch`, or an
+            argument is out of range; or if most steps, for a hundred of them
+            or until the end, were skipped for gradients that are not finite.
 
     Example:
 
@@ -77,6 +92,7 @@ def resumable_fit(
     """
     check_integer("steps", steps)
     check_integer("steps_per_epoch", steps_per_epoch)
+    check_number("checkpoint_minutes", checkpoint_minutes, 0)
     callbacks = list(kwargs.pop("callbacks", ()))
     logs = [c for c in callbacks if isinstance(c, EpochHistory)]
     history = logs[0] if logs else EpochHistory()
@@ -92,26 +108,32 @@ def resumable_fit(
         checkpoint.restore()
     callbacks += [checkpoint] if logs else [history, checkpoint]
 
-    # An epoch that was interrupted is finished by a call of its own; the last
-    # one may be short.
-    while checkpoint.step < steps:
-        epoch, done = divmod(checkpoint.step, steps_per_epoch)
-        if done or steps - checkpoint.step < steps_per_epoch:
-            until = min((epoch + 1) * steps_per_epoch, steps)
-            epochs, length = epoch + 1, until - checkpoint.step
-        else:
-            epochs, length = steps // steps_per_epoch, steps_per_epoch
-        model.fit(
-            make_dataset(checkpoint.step),
-            initial_epoch=epoch,
-            epochs=epochs,
-            steps_per_epoch=length,
-            callbacks=callbacks,
-            **kwargs,
-        )
-        if model.stop_training:  # by a callback
-            break
-    checkpoint.save()
+    scope = contextlib.nullcontext()
+    if worker()[1] == 1:
+        scope = checkpoint.held.scope()
+    with scope:
+        # An epoch that was interrupted is finished by a call of its own; the
+        # last one may be short.
+        while checkpoint.step < steps:
+            epoch, done = divmod(checkpoint.step, steps_per_epoch)
+            if done or steps - checkpoint.step < steps_per_epoch:
+                until = min((epoch + 1) * steps_per_epoch, steps)
+                epochs, length = epoch + 1, until - checkpoint.step
+            else:
+                epochs, length = steps // steps_per_epoch, steps_per_epoch
+            model.fit(
+                make_dataset(checkpoint.step),
+                initial_epoch=epoch,
+                epochs=epochs,
+                steps_per_epoch=length,
+                callbacks=callbacks,
+                **kwargs,
+            )
+            if model.stop_training:  # by a callback
+                break
+        checkpoint.save()
+        checkpoint.stop_if_asked()
+    checkpoint.check_skipped()
     return history.history
 
 
@@ -126,6 +148,7 @@ class _Checkpoint(keras.callbacks.Callback):
         self.seconds = 60 * minutes
         self.step = 0
         self.history = history
+        self.held = Held("Finishing the step; once more to stop at once.")
         self._saved_at = time.monotonic()
         self._metric_values = None
 
@@ -143,15 +166,8 @@ class _Checkpoint(keras.callbacks.Callback):
                 strict=True,
             )
         )
-        weights = {id(weight) for weight in model.weights}
-        metrics = {id(variable) for variable in model.metrics_variables}
-        seeds = [
-            variable
-            for variable in model.variables
-            if id(variable) not in weights | metrics
-        ]
         for kind, variables in (
-            ("seed", seeds),
+            ("seed", seed_states(model)),
             ("optimizer", model.optimizer.variables),
             ("metric", model.metrics_variables),
         ):
@@ -184,16 +200,20 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def restore(self):
         try:
-            with safetensors.safe_open(self.path, framework="numpy") as file:
-                state = json.loads((file.metadata() or {}).get("state", "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except safetensors.SafetensorError as error:
+            arrays, metadata = read_arrays(self.path)
+            state = parse_json(metadata.get("state", "{}"))
+        except ValueError as error:
             raise ValueError(
                 f"{self.path} is not a whole checkpoint: {error}"
             ) from error
-        if state.get("format") != _FORMAT:
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(
                 f"{self.path} is no checkpoint of this version of keras-vqvae2."
+            )
+        if not _is_state(state):
+            raise ValueError(
+                f"{self.path} is damaged: its step or history is not one of a "
+                "training."
             )
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise ValueError(
@@ -213,6 +233,13 @@ class _Checkpoint(keras.callbacks.Callback):
                 f"{self.path} does not fit this model and optimizer: "
                 f"{len(differing)} entries differ, first {differing[:3]}."
             )
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"{self.path} is of a run that has failed: {name} has "
+                    "values that are not finite. Start a new one, with a lower "
+                    "`learning_rate`."
+                )
         for name, variable in variables.items():
             if not name.startswith("metric/"):
                 variable.assign(arrays[name])
@@ -244,6 +271,7 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def _save_if_due(self):
         due = time.monotonic() - self._saved_at >= self.seconds
+        due = due or self.held.number is not None
         if worker()[1] > 1 and keras.backend.backend() == "tensorflow":
             # The workers read their metrics together, so at the same step.
             if self.seconds and self.step % 16:
@@ -257,6 +285,55 @@ class _Checkpoint(keras.callbacks.Callback):
             )
         if due:
             self.save()
+            self.stop_if_asked()
+
+    def stop_if_asked(self):
+        """Raises what a signal that was held back would have raised."""
+        if self.held.number is not None:
+            stop(
+                self.held.number,
+                f"Stopped after step {self.step}, saved in {self.path}: go on "
+                "from there with `resume=True`.",
+            )
 
     def on_epoch_end(self, epoch, logs=None):
+        self.check_skipped(minimum=_MAX_SKIPPED)
         self._save_if_due()
+
+    def check_skipped(self, minimum=1):
+        """Raises ValueError if most of the last steps changed nothing.
+
+        Args:
+            minimum: Number of steps, in whole epochs, that are looked at.
+        """
+        skipped, since = 0, self.step
+        ends = [0, *(row["step"] for row in self.history.rows)]
+        for row, start in zip(
+            reversed(self.history.rows), reversed(ends[:-1]), strict=True
+        ):
+            if 2 * row.get("skipped_steps", 0) <= row["step"] - start:
+                break
+            skipped, since = skipped + row["skipped_steps"], start
+        if self.step - since >= minimum:
+            raise ValueError(
+                f"Since step {since}, {skipped:.0f} of {self.step - since} "
+                "steps changed nothing, as their gradients were not finite. "
+                "Try a lower `learning_rate`."
+            )
+
+
+def _is_state(state):
+    """Whether the JSON of a checkpoint has what `_Checkpoint.save` wrote."""
+    rows = state.get("history")
+    numbers = [state.get("step"), state.get("steps_per_epoch")]
+    if not isinstance(rows, list):
+        return False
+    for row in rows:
+        if not isinstance(row, dict):
+            return False
+        if not all(type(value) in (int, float) for value in row.values()):
+            return False
+        numbers += [row.get("epoch"), row.get("step")]
+    return all(
+        type(number) is int and 0 <= number < 2**63 for number in numbers
+    )

@@ -1,6 +1,20 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.arguments import check_number
+
+
+def check_schedule(steps, warmup_steps, decay_steps):
+    """Raises ValueError unless rise and fall fit into the steps."""
+    check_integer("warmup_steps", warmup_steps, minimum=0)
+    check_integer("decay_steps", decay_steps, minimum=0)
+    if warmup_steps + decay_steps > steps:
+        raise ValueError(
+            f"`warmup_steps` and `decay_steps` must fit into `steps={steps}`. "
+            f"Received: {warmup_steps} and {decay_steps}"
+        )
+
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
 class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -16,7 +30,8 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         decay_steps: Steps of the linear fall at the end.
 
     Raises:
-        ValueError: If rise and fall do not fit into `steps`.
+        ValueError: If the rate is not a finite number, or rise and fall do
+            not fit into `steps`.
 
     Example:
 
@@ -31,15 +46,8 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, learning_rate, steps, warmup_steps=0, decay_steps=0):
         super().__init__()
-        if (
-            min(warmup_steps, decay_steps) < 0
-            or warmup_steps + decay_steps > steps
-        ):
-            raise ValueError(
-                "warmup_steps and decay_steps must not be negative and must "
-                f"fit into steps={steps}. Received: {warmup_steps} and "
-                f"{decay_steps}"
-            )
+        check_number("learning_rate", learning_rate, 0)
+        check_schedule(steps, warmup_steps, decay_steps)
         self.learning_rate = learning_rate
         self.steps = steps
         self.warmup_steps = warmup_steps

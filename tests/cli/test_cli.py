@@ -85,7 +85,8 @@ def test_reconstruct_one(capsys, model_folder, photos, tmp_path):
     # 40x56 pixels are coded: 35 + 140 codes of 4 bits
     assert f"{175 * 4 / (37 * 50):.3f} bits per pixel" in out
 
-    assert main([*argv, "--levels", "-o", str(output)]) == 0
+    argv += ["--levels", "-o", str(output), "--overwrite"]
+    assert main(argv) == 0
     assert load_image(output).shape == (37, 3 * 50 + 2 * 4, 3)
 
 
@@ -212,14 +213,6 @@ def test_info_on_a_code_file(capsys, model_folder, photos, tmp_path):
     assert "is not a code file" in _fails(capsys, "info", photos / "0.png")
 
 
-def test_encode_replaces_no_photograph(capsys, model_folder, photos):
-    photo = photos / "0.png"
-    before = photo.read_bytes()
-    argv = ("encode", photo, "--model", model_folder, "-o", photo)
-    assert "name a .codes file or a folder" in _fails(capsys, *argv)
-    assert photo.read_bytes() == before
-
-
 def test_info_on_codes_that_say_nothing(capsys, tmp_path):
     vqvae = make_vqvae(num_embeddings=1)
     files = keras_vqvae2.VQVAE2(vqvae).compress(np.zeros((1, 8, 8, 3), "uint8"))
@@ -228,14 +221,19 @@ def test_info_on_codes_that_say_nothing(capsys, tmp_path):
     assert f"bytes: {len(files[0])}\n" in capsys.readouterr().out
 
 
-def test_decode_finds_the_model_beside_the_file(
-    capsys, model_folder, photos, tmp_path
+def test_decode_takes_no_model_that_a_file_names(
+    capsys, model_folder, photos, tmp_path, monkeypatch
 ):
+    """Whoever made the file may have put a model there, too."""
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(model_folder, tmp_path / "tiny")
+    shutil.copytree(model_folder, tmp_path, dirs_exist_ok=True)
     argv = ["encode", str(photos / "0.png"), "--model", model_folder]
-    main([*argv, "-o", str(tmp_path / "a.codes")])
-    argv = ["decode", str(tmp_path / "a.codes"), "-o", str(tmp_path / "a.png")]
-    assert main(argv) == 0
+    main([*argv, "-o", "a.codes"])
+    capsys.readouterr()
+    argv = ["decode", "a.codes", "-o", "a.png"]
+    assert "name 'tiny', which is not a preset" in _fails(capsys, *argv)
+    assert main([*argv, "--model", "tiny"]) == 0
     assert load_image(tmp_path / "a.png").shape == (37, 50, 3)
 
 
@@ -269,6 +267,7 @@ def test_train_context(capsys, model_folder, photos, tmp_path):
         decoded, plain.reconstruct(load_image(photos / "1.png")[None])[0]
     )
     # The same weights without the context model are not enough.
+    argv.insert(1, "--overwrite")
     assert "tiny does not have" in _fails(capsys, *argv, model_folder)
     smaller = tmp_path / "smaller.codes"
     argv = ["encode", str(photos / "1.png"), "--model", str(output)]
@@ -342,7 +341,41 @@ def test_train_errors(capsys, photos, tmp_path):
     assert "absent" in _fails(capsys, *argv)
     argv = _train_arguments(photos, output, 6)
     assert "no preset 'x'" in _fails(capsys, *argv, "--preset", "x")
+    for option, value, message in (
+        ("--strides", 128, "--strides must be a list of"),
+        (
+            "--residual-dim",
+            8193,
+            "--residual-dim must be an integer in",
+        ),
+        ("--num-residual-blocks", 33, "--num-residual-blocks must be an"),
+        ("--level-dropout", "nan", "--level-dropout must be a number"),
+        ("--level-dropout", -1, "--level-dropout must be a number"),
+        ("--level-dropout", 5, "--level-dropout must be a number"),
+        ("--warmup-steps", 7, "must fit into --steps 6"),
+        ("--validation-size", 20, "multiple of 8"),
+    ):
+        assert message in _fails(capsys, *argv, option, value)
     assert not output.exists()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough")
+def test_a_signal_ends_a_training_with_a_checkpoint(
+    capsys, photos, tmp_path, monkeypatch
+):
+    class Interrupted(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(
+        keras_vqvae2.recipes._run, "TrainingLog", lambda *_: Interrupted()
+    )
+    assert main(_train_arguments(photos, tmp_path / "run", 3)) == 143
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Stopped after step 1, saved in" in error
+    assert error.endswith("go on from there with --resume.\n")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.skipif(

@@ -1,4 +1,5 @@
 import argparse
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -64,9 +65,44 @@ def test_training_options_are_those_of_the_dataclass():
         warmup_steps=0,
         verbose=0,
     )
-    for wrong in ("--steps 0", "--optimizer sgd", "--batch-size many"):
-        with pytest.raises(SystemExit):
-            parser.parse_args(["--output", "here", *wrong.split()])
+
+
+_WRONG_OPTIONS = {
+    "steps": ("0", "-1", "1.5", "9999999999999999999", "many"),
+    "batch_size": ("0", "-4", "many"),
+    "optimizer": ("sgd",),
+    "learning_rate": ("0", "-1", "nan", "inf", "-inf", "1e9"),
+    "warmup_steps": ("-1",),
+    "decay_steps": ("-1",),
+    "clip_norm": ("0", "-1", "nan", "inf"),
+    "gradient_accumulation_steps": ("0", "-1"),
+    "seed": ("-1", "9223372036854775808", "0.5"),
+    "steps_per_epoch": ("0", "-1"),
+    "checkpoint_minutes": ("-1", "nan", "inf"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(name, text) for name in _WRONG_OPTIONS for text in _WRONG_OPTIONS[name]],
+)
+def test_training_options_out_of_range(capsys, name, text):
+    parser = argparse.ArgumentParser()
+    add_training_options(parser)
+    flag = "--" + name.replace("_", "-")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--output", "here", f"{flag}={text}"])
+    assert f"argument {flag}: " in capsys.readouterr().err
+    with contextlib.suppress(ValueError):
+        text = float(text)
+        text = int(text) if text % 1 == 0 else text
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        TrainingOptions(**{name: text})
+
+
+def test_training_options_that_do_not_fit_together():
+    with pytest.raises(ValueError, match="must fit into `steps=10`. .* 6 and"):
+        TrainingOptions(steps=10, warmup_steps=6, decay_steps=5)
 
 
 def test_every_training_option_has_a_help_text():

@@ -1,4 +1,5 @@
 import concurrent.futures
+import dataclasses
 import functools
 import json
 import os
@@ -19,14 +20,15 @@ from code_models import random_codes
 from code_models import with_fitting_crc
 from reference_decoder import decode
 
+from keras_vqvae2.arrays import arrays_digest
 from keras_vqvae2.codec import CodeHeader
 from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
-from keras_vqvae2.codec.arrays import arrays_digest
 from keras_vqvae2.codec.code_file import find_model_name
+from keras_vqvae2.hub import bundled_weights
 
 FILES = pathlib.Path(__file__).parent / "files"
 METHODS = ("raw", "histogram", "context")
@@ -186,19 +188,33 @@ def test_absurd_sizes_take_neither_time_nor_memory(method):
     tracemalloc.stop()
 
 
-def test_where_the_model_is_looked_for(tmp_path):
-    path = tmp_path / "a.codes"
-    model = make_code_model(name="mine")
+@pytest.mark.parametrize("name", ["mine", "..", "cifar10-classifier"])
+def test_a_file_chooses_no_model_but_a_preset(tmp_path, monkeypatch, name):
+    folder = tmp_path / "files"
+    for place in (folder, folder / name, tmp_path):
+        place.mkdir(exist_ok=True, parents=True)
+        shutil.copy(FILES / "tiny-codec" / "config.json", place)
+    monkeypatch.chdir(folder)
+    path = folder / "a.codes"
+    model = make_code_model(name=name)
     path.write_bytes(write_codes(random_codes(), SIZE, model, "histogram"))
-    with pytest.raises(FileNotFoundError, match="'mine'.* `model`"):
+    message = f"a.codes .*'{name}', which is not a preset.* `model`"
+    with pytest.raises(FileNotFoundError, match=message):
         read_codes(path)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "config.json").write_text("{}")
-    header = read_header(path)
-    assert find_model_name(header, path) == tmp_path / "mine"
+    with pytest.raises(FileNotFoundError, match=message):
+        find_model_name(read_header(path), path)
+
+
+def test_a_folder_of_a_presets_name_is_not_the_preset(tmp_path, monkeypatch):
+    (tmp_path / "vqvae2-cifar10").mkdir()
+    (tmp_path / "vqvae2-cifar10" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
     model = make_code_model(name="vqvae2-cifar10")
     data = write_codes(random_codes(), SIZE, model, "raw")
-    assert find_model_name(read_header(data)) == "vqvae2-cifar10"
+    header = read_header(data)
+    assert find_model_name(header) == bundled_weights()["vqvae2-cifar10"]
+    header = dataclasses.replace(header, model="vqvae2-ffhq1024")
+    assert find_model_name(header) == "vqvae2-ffhq1024"
 
 
 @pytest.mark.parametrize(
@@ -227,8 +243,7 @@ def test_every_later_version_decodes_these(method):
     path = FILES / f"{method}.codes"
     codes, header = read_codes(path, model)
     assert_same_codes((expected["top"], expected["bottom"]), codes)
-    # The model lies beside them.
-    assert_same_codes(codes, read_codes(path)[0])
+    assert_same_codes(codes, read_codes(path, FILES / "tiny-codec")[0])
     assert header.image_size == (90, 70) and header.method == method
     weights = safetensors.numpy.load_file(
         FILES / "tiny-codec" / "model.safetensors"
@@ -275,18 +290,17 @@ def test_damaged_files_of_the_versions_before(tmp_path):
             read_codes(data[:end])
 
 
-def test_keras_is_not_imported(tmp_path):
-    shutil.copy(FILES / "context.codes", tmp_path)
-    shutil.copytree(FILES / "tiny-codec", tmp_path / "tiny-codec")
+def test_keras_is_not_imported():
+    model = FILES / "tiny-codec"
     code = (
         "import sys; from keras_vqvae2 import codec; "
-        "codes, header = codec.read_codes(sys.argv[1]); "
+        "codes, header = codec.read_codes(*sys.argv[1:]); "
         "assert codes[0].shape == (12, 9), codes[0].shape; "
         "wrong = {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules); "
         "assert not wrong, wrong"
     )
     subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "context.codes")],
+        [sys.executable, "-c", code, FILES / "context.codes", model],
         check=True,
         cwd=pathlib.Path(__file__).parents[2],
     )
@@ -358,20 +372,6 @@ def test_forged_files_of_the_versions_before():
 def test_counts_of_another_codebook():
     with pytest.raises(ValueError, match=r"16 codes must .* shape \(5,\)"):
         CodeModel("x", (4, 2), 16, make_weights(num_embeddings=5))
-
-
-def test_a_model_of_another_name_beside_the_file(tmp_path):
-    shutil.copytree(FILES / "tiny-codec", tmp_path, dirs_exist_ok=True)
-    for name in ("before", "context"):
-        shutil.copy(FILES / f"{name}.codes", tmp_path)
-    path = tmp_path / "before.codes"
-    header = read_header(path)
-    assert find_model_name(header, path) == tmp_path
-    config = (tmp_path / "config.json").read_text()
-    other = config.replace('"tiny-codec"', '"another"')
-    (tmp_path / "config.json").write_text(other)
-    with pytest.raises(FileNotFoundError, match="before.codes .*tiny-codec"):
-        find_model_name(header, path)
 
 
 @pytest.mark.parametrize("source", [77, 1.5, None, [b"x"]])

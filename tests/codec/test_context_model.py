@@ -7,8 +7,8 @@ from code_models import assert_same_codes
 from code_models import make_context
 from code_models import random_codes
 
+from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.codec import ContextModel
-from keras_vqvae2.codec.arrays import parse_arrays
 from keras_vqvae2.codec.context_level import GRID
 from keras_vqvae2.codec.context_level import OFFSET
 from keras_vqvae2.codec.context_level import ContextLevel

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -56,6 +57,22 @@ def test_round_trip(tmp_path, shard_size):
     assert index["num_shards"] == -(-23 // shard_size)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["index.json", "codes-00001.safetensors"])
+def test_pipes_are_no_shards(tmp_path, name):
+    write(tmp_path / "codes")
+    (tmp_path / "codes" / name).unlink()
+    os.mkfifo(tmp_path / "codes" / name)
+    with pytest.raises(OSError, match=name):
+        read_code_shards(tmp_path / "codes")
+
+
+@pytest.mark.once
+def test_batches_are_bounded():
+    with pytest.raises(ValueError, match="`batch_size` must be .* at most"):
+        code_dataset((TOP,), None, 10**9)
+
+
 def test_without_labels(tmp_path):
     write(tmp_path, Batches(labels=False))
     assert read_code_shards(tmp_path)[1] is None
@@ -102,7 +119,7 @@ def test_damage(tmp_path):
     (tmp_path / "index.json").write_text(
         json.dumps({**index, "num_embeddings": 10})
     )
-    with pytest.raises(ValueError, match="level 'top'"):
+    with pytest.raises(ValueError, match="num_embeddings 300 instead of 10"):
         read_code_shards(tmp_path)
     (tmp_path / "index.json").write_text("[]")
     with pytest.raises(ValueError, match="not the index"):

@@ -54,6 +54,7 @@ def over_white(image):
     return pixels[..., :3] * alpha + 255 * (1 - alpha)
 
 
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PLAIN = {
     "rgb.jpg": encoded(photo(), "JPEG", quality=95),
     "progressive.jpg": encoded(photo(), "JPEG", progressive=True),
@@ -67,6 +68,8 @@ SPECIAL = {
     "turned.jpg": encoded(
         photo(), "JPEG", exif=Image.open(io.BytesIO(rotated(6))).getexif()
     ),
+    "whole_but_for_the_last_byte.png": encoded(photo(), "PNG")[:-1],
+    "more_after_the_end.png": encoded(photo(), "PNG") + b"appended",
     "no_end_mark.jpg": encoded(photo(), "JPEG") + b"\0\0 appended by a camera",
     "rgba.png": encoded(transparent(), "PNG"),
     "grey_alpha.png": encoded(transparent().convert("LA"), "PNG"),
@@ -83,6 +86,10 @@ BROKEN = {
     "cut.jpg": PLAIN["rgb.jpg"][:-200],
     "cut_at_the_end.jpg": PLAIN["rgb.jpg"][:-2],
     "cut.png": PLAIN["rgb.png"][:-200],
+    "no_end.png": PLAIN["rgb.png"][:-12],
+    "cut_in_the_checksum.png": PLAIN["rgb.png"][:-14],
+    "wrong_checksum.png": PLAIN["rgb.png"][:-16] + bytes(4) + PNG_END,
+    "no_end_rgba.png": encoded(transparent(), "PNG")[:-12],
     "cut.webp": SPECIAL["lossless.webp"][:-100],
     "text.jpg": b"this is not an image\n",
     "empty.png": b"",
@@ -282,6 +289,46 @@ def test_list_images_follows_links(folder, tmp_path_factory):
     path = folder({})
     (path / "link").symlink_to(elsewhere)
     assert list_images(path) == [str(path / "link" / "1.png")]
+
+
+@pytest.mark.once
+def test_list_images_searches_each_folder_once(folder):
+    path = folder({"a/1.png": b"", "b/2.png": b"", "z/deep/3.png": b""})
+    for link, target in (
+        ("a/to_b", "../b"),
+        ("b/to_a", "../a"),
+        ("b/also_a", "../a"),
+        ("0", "z/deep"),
+        ("itself", "."),
+        ("above", ".."),
+    ):
+        (path / link).symlink_to(target)
+    expected = ["a/1.png", "b/2.png", "z/deep/3.png"]
+    assert list_images(path) == [str(path / name) for name in expected]
+    expected = ["b/2.png", "b/also_a/1.png"]
+    assert list_images(path / "b") == [str(path / name) for name in expected]
+
+
+@pytest.mark.once
+def test_only_regular_files_are_images(folder):
+    path = folder({"1.png": flat(1)})
+    os.mkfifo(path / "pipe.png")
+    (path / "pipes.png").symlink_to("pipe.png")
+    (path / "zero.png").symlink_to("/dev/zero")
+    (path / "nothing.png").symlink_to("absent")
+    names = ["1.png", "nothing.png"]
+    assert list_images(path) == [str(path / name) for name in names]
+    for name in ("pipe.png", "pipes.png", "zero.png"):
+        with pytest.raises(OSError, match=f"{name} is not a regular file"):
+            load_image(path / name)
+    for name, error in (("absent.png", FileNotFoundError), (".", OSError)):
+        with pytest.raises(error):
+            load_image(path / name)
+    with pytest.raises(TypeError):
+        load_image(0)  # a file descriptor
+    with pytest.warns(UserWarning, match="nothing.png"):
+        dataset = image_folder_dataset(path, SIZE, 2, training=False)
+        assert [len(batch) for batch in dataset] == [1]
 
 
 def test_list_images_errors(folder):
@@ -553,6 +600,8 @@ def test_label_errors(folder):
         ({"image_size": (8, 8)}, "`image_size` must be a positive integer"),
         ({"batch_size": True}, "`batch_size` must be a positive integer"),
         ({"batch_size": -3}, "`batch_size` must be a positive integer"),
+        ({"batch_size": 10**9}, "1000000000 images of 8x8 have more than 16"),
+        ({"image_size": 10**6}, "2 images of 1000000x1000000 have more than"),
         (
             {"seed": None},
             "`seed` must be .* at least 0.*: None",

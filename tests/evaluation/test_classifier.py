@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common.global_state import set_global_attribute
+from keras.src.saving.serialization_lib import in_safe_mode
 
 from keras_vqvae2.evaluation import classification_accuracy_score
 from keras_vqvae2.evaluation import load_classifier
@@ -64,13 +66,20 @@ def test_load(classifier, tmp_path):
         load_classifier(path)
 
 
-def test_load_runs_no_code_of_the_file(tmp_path):
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_load_runs_no_code_of_the_file(tmp_path, unsafe):
     images = keras.Input((8, 8, 3))
     x = keras.layers.Lambda(lambda x: x[:, 0, 0])(images)
     path = tmp_path / "lambda.keras"
     keras.Model(images, x).save(path)
-    with pytest.raises(ValueError, match="could not be loaded"):
-        load_classifier(path)
+    if unsafe:  # for other files of the same program
+        keras.config.enable_unsafe_deserialization()
+    try:
+        with pytest.raises(ValueError, match="could not be loaded"):
+            load_classifier(path)
+        assert in_safe_mode() is (False if unsafe else None)
+    finally:
+        set_global_attribute("safe_mode_saving", None)
 
 
 def test_load_of_something_else(tmp_path):

@@ -39,6 +39,17 @@ def test_ssim_of_one_window():
     np.testing.assert_allclose(ssim(x, x), [1], rtol=1e-6)
 
 
+def test_ssim_of_other_dtypes():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (1, 16, 16, 3), "uint8")
+    y = np.clip(x + rng.integers(-20, 20, x.shape), 0, 255).astype("uint8")
+    for dtype in ("int64", "int16", "float64"):
+        for other in (y, y.astype(dtype)):
+            np.testing.assert_allclose(
+                ssim(x.astype(dtype), other), ssim(x, y), rtol=1e-6
+            )
+
+
 def test_ssim_of_wrong_input():
     x = np.zeros((2, 16, 16, 3), "uint8")
     with pytest.raises(ValueError, match="same shape"):

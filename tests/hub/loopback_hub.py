@@ -39,7 +39,8 @@ class LoopbackHub:
     `requests` are the "METHOD /path" so far. What goes wrong on purpose:
     `status` answers every request with it; files of `corrupt` are replaced;
     files of `shortened` arrive with a part of their bytes; files of
-    `cut_once` lose the connection half-way, once.
+    `cut_once` lose the connection half-way, once; files of `dripping` come
+    byte by byte; while `silent`, nothing is answered.
     """
 
     def __init__(self):
@@ -50,6 +51,9 @@ class LoopbackHub:
         self.corrupt = {}
         self.shortened = set()
         self.cut_once = set()
+        self.dripping = set()
+        self.silent = False
+        self.closed = threading.Event()
 
         class Handler(_Handler):
             hub = self
@@ -67,6 +71,7 @@ class LoopbackHub:
         return self
 
     def __exit__(self, *_):
+        self.closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -98,6 +103,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if self.hub.silent:
+            self.hub.closed.wait()
+            self.close_connection = True
+            return
         if self.hub.status is not None:
             self._answer(self.hub.status)
             return
@@ -152,6 +161,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = self.hub.corrupt.get(name, content)
             if name in self.hub.shortened:
                 content = content[: len(content) // 2]
+            if name in self.hub.dripping:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                for byte in content:
+                    if self.hub.closed.wait(0.02):
+                        break
+                    self.wfile.write(bytes([byte]))
+                self.close_connection = True
+                return
             if name in self.hub.cut_once:
                 self.hub.cut_once.remove(name)
                 self.send_response(200)

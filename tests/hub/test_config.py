@@ -222,5 +222,5 @@ def test_bound_of_the_number_of_parameters(arguments):
 def test_arguments_are_checked_where_they_are_stated():
     with pytest.raises(ValueError, match="^`hidden_dim` must be an even int"):
         VQVAEConfig(strides=(4, 2), hidden_dim=7)
-    with pytest.raises(ValueError, match="null or an integer in 1..1048576"):
+    with pytest.raises(ValueError, match="None or an integer in 1..1048576"):
         PriorConfig(code_shapes=((2, 2),), num_classes=0)

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import huggingface_hub
 import pytest
@@ -21,6 +22,7 @@ from saved_model import tiny_model
 
 import keras_vqvae2
 from keras_vqvae2.cli import main
+from keras_vqvae2.hub import patience
 from keras_vqvae2.hub import presets
 
 
@@ -352,3 +354,22 @@ assert model.name == "tiny"
     )
     assert f"GET /someone/{FFHQ}/resolve/" in "\n".join(hub.requests)
     assert list((tmp_path / "home").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize("fault", ["silent", "dripping"])
+def test_a_hub_that_does_not_answer(hub, monkeypatch, caplog, fault):
+    """The reason is said at once, and an end comes."""
+    monkeypatch.setattr(patience, "_SAY_AFTER", 0.05)
+    monkeypatch.setattr(patience, "_ANSWER_WITHIN", 0.4)
+    monkeypatch.setattr(patience, "_LEAST_RATE", 1e6)
+    if fault == "silent":
+        hub.silent = True
+    else:
+        hub.dripping.add("config.json")
+    start = time.monotonic()
+    with pytest.raises(ConnectionError, match="Waited .* it does not answer"):
+        keras_vqvae2.from_pretrained(REPO)
+    assert time.monotonic() - start < 5
+    messages = [record.getMessage() for record in caplog.records]
+    waiting = f"Waiting for {hub.url} for config.json of {REPO}."
+    assert waiting in messages or fault == "dripping"

@@ -14,6 +14,7 @@ from tiny_models import VQVAE_SIZES
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights as weights_module
+from keras_vqvae2.hub import store
 
 
 def test_round_trip(model, saved, no_network):
@@ -194,7 +195,10 @@ def test_a_symbolic_link_stays_one(model, tmp_path):
 
 def test_loads_the_old_model_after_a_kill_between_renames(model, tmp_path):
     model.save_pretrained(tmp_path / "a")
-    (tmp_path / "a").rename(tmp_path / ".a.previous")
+    # A save whose new folder is complete, but not in its place.
+    killed = tmp_path / ".a.abcd_123.tmp"
+    (killed / "new").mkdir(parents=True)
+    (tmp_path / "a").rename(killed / "previous")
     loaded = keras_vqvae2.from_pretrained(tmp_path / "a")
     assert_same_weights(model, loaded)
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -234,3 +238,26 @@ def test_folder_with_a_revision(saved):
 def test_relative_folder_name(model, saved, monkeypatch, no_network):
     monkeypatch.chdir(saved.parent)
     assert_same_weights(model, keras_vqvae2.from_pretrained("tiny"))
+
+
+def test_a_folder_that_is_replaced_while_it_is_read(model, tmp_path):
+    """Whole, whatever is read before and after another process's save."""
+    other = tiny_model(seed=1, name="tiny")
+    folder = tmp_path / "a"
+    model.save_pretrained(folder)
+    reads = []
+
+    def load(snapshot):
+        reads.append(snapshot)
+        if len(reads) == 1:
+            other.save_pretrained(folder, overwrite=True)
+        return keras_vqvae2.VQVAE2.from_snapshot(snapshot)
+
+    loaded = store.load_snapshot(load, folder)
+    assert_same_weights(other, loaded)
+    assert len(reads) == 2
+    # A model that is damaged is not read again.
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="is damaged"):
+        store.load_snapshot(load, folder)
+    assert len(reads) == 3

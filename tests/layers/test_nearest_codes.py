@@ -56,3 +56,22 @@ def test_far_from_the_origin():
         keras.ops.convert_to_numpy(codes),
         nearest(np.float64(vectors), np.float64(codebook)),
     )
+
+
+@pytest.mark.parametrize("place", [0.0, 1000.0])
+@pytest.mark.parametrize("scale", [1e4, 1e5, 1e6, 1e12])
+@pytest.mark.parametrize("outliers", [1, 12, 40])
+def test_codes_far_from_the_others(outliers, scale, place):
+    """A few codes that have run away leave the others' digits alone."""
+    rng = np.random.default_rng(0)
+    vectors = (place + rng.normal(size=(200, 8))).astype("float32")
+    codebook = (place + rng.normal(size=(100, 8))).astype("float32")
+    codebook[:outliers] += scale * rng.normal(size=(outliers, 8))
+    codes = nearest_codes.nearest_codes(
+        keras.ops.convert_to_tensor(vectors),
+        keras.ops.convert_to_tensor(codebook),
+    )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(codes),
+        nearest(np.float64(vectors), np.float64(codebook)),
+    )

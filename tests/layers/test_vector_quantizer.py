@@ -208,6 +208,36 @@ def test_first_batch_with_nan(layer_class):
 
 
 @BOTH
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_batch_leaves_the_state(layer_class, bad):
+    layer = built(layer_class)
+    before = {weight.path: numpy(weight) for weight in layer.weights}
+    x = normal(20, layer.embedding_dim)
+    x[3, 1] = bad
+    layer(x, training=True)
+    for weight in layer.weights:
+        np.testing.assert_array_equal(numpy(weight), before[weight.path])
+
+
+@BOTH
+def test_saves_its_seed(layer_class):
+    layer, copy = built(layer_class), built(layer_class)
+    layer(normal(20, layer.embedding_dim), training=True)
+    store = {}
+    layer.save_own_variables(store)
+    copy.load_own_variables(store)
+    assert_same_state(
+        copy,
+        {w.path: numpy(w) for w in copy.weights}
+        | {"seed": numpy(layer.seed_generator.state)},
+    )
+    assert numpy(layer.seed_generator.state)[1] > 0
+    # Files of earlier versions have none.
+    del store["seed_0"]
+    copy.load_own_variables(store)
+
+
+@BOTH
 def test_dead_code_restarts(layer_class):
     layer = built(layer_class, dead_code_threshold=0.1)
     counts = np.array([4.0, 4.0, 4.0, 0.2, 4.0, 0.4], "float32")
@@ -365,7 +395,8 @@ def test_wrong_last_axis(layer_class, shape):
         ({"num_embeddings": 0}, "`num_embeddings` must be a positive .*: 0"),
         ({"num_embeddings": 1.5}, "`num_embeddings` must be a .*: 1.5"),
         ({"embedding_dim": -4}, "`embedding_dim` must be a positive .*: -4"),
-        ({"commitment_cost": -1}, "`commitment_cost` must not be neg.*: -1"),
+        ({"commitment_cost": -1}, "`commitment_cost` must be a finite.*: -1"),
+        ({"commitment_cost": np.inf}, "`commitment_cost` must be .*: inf"),
         ({"commitment_cost": float("nan")}, "`commitment_cost` .*: nan"),
         ({"dead_code_threshold": 1}, r"must be in \[0, 1\). Received: 1"),
         ({"dead_code_threshold": -0.1}, r"must be in \[0, 1\).*: -0.1"),

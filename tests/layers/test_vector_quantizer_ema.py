@@ -157,7 +157,8 @@ def test_learns_clusters_without_help():
     [
         ({"decay": 1.0}, r"`decay` must be in \(0, 1\). Received: 1.0"),
         ({"decay": 0}, r"`decay` must be in \(0, 1\). Received: 0"),
-        ({"epsilon": 0}, "`epsilon` must be positive. Received: 0"),
+        ({"epsilon": 0}, "`epsilon` must be a finite number above 0.*: 0"),
+        ({"epsilon": np.inf}, "`epsilon` must be a finite number.*: inf"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -1,4 +1,5 @@
 import json
+import math
 
 import keras
 import numpy as np
@@ -309,6 +310,16 @@ def test_bad_images(x, error, message):
             model.fit(x, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "x", [None, 5, "photos", {"x": images()}, [images()[0]], images().tolist()]
+)
+def test_fit_wants_images(x):
+    model = make(num_residual_blocks=0)
+    model.compile("sgd")
+    with pytest.raises(TypeError, match="`fit` takes images as an array"):
+        model.fit(x, verbose=0)
+
+
 def test_bad_images_in_a_dataset():
     tf = pytest.importorskip("tensorflow")
     model = make(num_residual_blocks=0)
@@ -360,30 +371,73 @@ def test_bad_levels(levels):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strides": 4}, r"`strides` must be a sequence.*\(4, 2\).*: 4"),
-        ({"strides": ()}, r"`strides` must be a sequence.*: \(\)"),
-        ({"strides": None}, r"`strides` must be a sequence.*: None"),
-        ({"strides": (3, 2)}, r"stride must be a power of two.*: 3"),
-        ({"strides": ("4", 2)}, r"stride must be a power of two.*: '4'"),
-        ({"hidden_dim": 7}, "`hidden_dim` must be a positive even.*: 7"),
-        ({"residual_dim": 0}, "`residual_dim` must be a positive.*: 0"),
+        ({"strides": 4}, r"`strides` must be a list.*\(4, 2\).*: 4"),
+        ({"strides": ()}, r"`strides` must be a list.*: \(\)"),
+        ({"strides": None}, r"`strides` must be a list.*: None"),
+        (
+            {"strides": (3, 2)},
+            r"`strides` must be .* powers.*: \(3, 2\)",
+        ),
+        ({"strides": ("4", 2)}, r"`strides` must be .* powers.*: \('4', 2\)"),
+        ({"strides": (128,)}, r"powers of two in 2..64.*: \(128,\)"),
+        ({"hidden_dim": 7}, "`hidden_dim` must be an even integer .*: 7"),
+        ({"residual_dim": 0}, "`residual_dim` must be an integer.*: 0"),
+        ({"residual_dim": 8193}, "`residual_dim` must be .* in 1..8192"),
+        ({"num_residual_blocks": 33}, "`num_residual_blocks` must .* 0..32"),
+        (
+            {"hidden_dim": 8192, "residual_dim": 8192},
+            "a model of up to .* parameters, more than the",
+        ),
         ({"num_residual_blocks": -1}, "`num_residual_blocks` must .*: -1"),
-        ({"num_embeddings": 0}, "`num_embeddings` must be a positive.*: 0"),
-        ({"embedding_dim": 0}, "`embedding_dim` must be a positive.*: 0"),
-        ({"embedding_dim": 2.0}, "`embedding_dim` must be a positive.*: 2.0"),
-        ({"commitment_cost": -1}, "`commitment_cost` must not be neg.*: -1"),
-        ({"decay": 1.5}, r"`decay` must be in \(0, 1\). Received: 1.5"),
+        ({"num_embeddings": 0}, "`num_embeddings` must be an integer.*: 0"),
+        ({"embedding_dim": 0}, "`embedding_dim` must be an integer.*: 0"),
+        ({"embedding_dim": 2.0}, "`embedding_dim` must be an integer.*: 2.0"),
+        ({"commitment_cost": -1}, "`commitment_cost` must be a number.*: -1"),
+        ({"commitment_cost": math.inf}, "`commitment_cost` must be .*: inf"),
+        ({"decay": 1.5}, "`decay` must be None or .* between 0 and 1. .*: 1.5"),
         ({"dead_code_threshold": 2}, r"`dead_code_threshold` .*: 2"),
-        ({"level_dropout": 1.5}, r"`level_dropout` .* in \[0, 1\].*: 1.5"),
-        ({"num_channels": 0}, "`num_channels` must be a positive.*: 0"),
-        ({"num_channels": "3"}, "`num_channels` must be a positive.*: '3'"),
-        ({"seed": None}, "`seed` must be an integer. Received: None"),
-        ({"seed": "a"}, "`seed` must be an integer. Received: 'a'"),
+        ({"level_dropout": 1.5}, r"`level_dropout` must be .* most 1.*: 1.5"),
+        ({"level_dropout": math.nan}, "`level_dropout` must be .*: nan"),
+        ({"num_channels": 0}, "`num_channels` must be an integer.*: 0"),
+        ({"num_channels": "3"}, "`num_channels` must be an integer.*: '3'"),
+        ({"seed": None}, "`seed` must be an integer.* Received: None"),
+        ({"seed": "a"}, "`seed` must be an integer.* Received: 'a'"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**arguments)
+
+
+@pytest.mark.parametrize("value", [math.nan, -1, 5, "0.5", None, True])
+def test_level_dropout_is_checked_when_it_is_set(value):
+    model = make(num_residual_blocks=0)
+    with pytest.raises(ValueError, match="`level_dropout` must be a number"):
+        model.level_dropout = value
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (keras.optimizers.Adam(math.nan), "learning_rate"),
+        (keras_vqvae2.training.Muon(-1.0), "learning_rate"),
+        (keras.optimizers.SGD(math.inf), "learning_rate"),
+        (keras.optimizers.SGD(global_clipnorm=math.nan), "global_clipnorm"),
+        (keras.optimizers.SGD(clipvalue=-1.0), "clipvalue"),
+    ],
+)
+def test_compile_checks_the_optimizers_numbers(optimizer, name):
+    model = make(num_residual_blocks=0)
+    with pytest.raises(ValueError, match=f"`{name}` must be a finite number"):
+        model.compile(optimizer)
+
+
+def test_arguments_may_be_numpys():
+    sizes = {name: np.int64(value) for name, value in VQVAE_SIZES.items()}
+    model = keras_vqvae2.HierarchicalVQVAE(
+        tuple(np.array([4, 2])), **sizes, decay=np.float32(0.5)
+    )
+    json.dumps(model.get_config())
 
 
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights"])

@@ -89,7 +89,6 @@ def test_the_skip_matters():
 
 
 @pytest.mark.once
-@pytest.mark.xfail(reason="nearest_codes loses digits beside such codes")
 def test_unused_codes_far_away():
     network = TorchVQVAE(True)
     for quantizer in (network.quantize_t, network.quantize_b):
@@ -190,8 +189,9 @@ VVVM23 = "vvvm23/vqvae-2, whose network cannot be written .* ReLU"
         (put("quantize_t.embed", torch.ones(1).expand(8192, 2**20)), "paramet"),
         (
             put("quantize_b.embed_avg", torch.full((4, 16), np.nan)),
-            "quantize_b.embed_avg must be .* finite .* not a number",
+            "quantize_b.embed_avg must be .* finite .* no numbers in",
         ),
+        (put("dec.blocks.0.bias", torch.full((8,), -2e12)), "numbers in .*1e"),
         (put("dec.blocks.0.bias", torch.ones(8).int()), "of type int32"),
         (put("dec.blocks.0.bias", torch.ones(8) * 1j), "of type complex64"),
         (put("dec.blocks.0.bias", torch.ones(8).to_sparse()), "dense tensor"),
@@ -215,8 +215,7 @@ def test_other_state_dicts_are_refused(change, message, monkeypatch):
     def build(self, *_, **__):
         raise AssertionError("built")
 
-    if "param" in message:
-        monkeypatch.setattr(keras_vqvae2.HierarchicalVQVAE, "__init__", build)
+    monkeypatch.setattr(keras_vqvae2.HierarchicalVQVAE, "__init__", build)
     with pytest.raises(ValueError, match=message) as caught:
         keras_vqvae2.from_pytorch(state)
     assert str(caught.value).startswith("The state dict")

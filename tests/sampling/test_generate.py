@@ -256,7 +256,12 @@ def test_wrong_use(model):
         ({"labels": [0.5]}, "`labels` must be a list of integers"),
         ({"num_images": 0}, "`num_images` must be a positive"),
         ({"num_images": 1, "batch_size": 0}, "`batch_size` must be"),
+        ({"num_images": 99999999999}, "`num_images` must be .* at most 1048"),
+        ({"num_images": "3"}, "`num_images` must be"),
         ({"num_images": 1, "seed": -1}, "`seed` must be"),
+        ({"num_images": 1, "seed": 2**63}, "`seed` must be"),
+        ({"labels": [2**64]}, "`labels` must be a list of integers"),
+        ({"labels": [[0], [0, 1]]}, "`labels` must be an array, or a list"),
         ({"num_images": 1, "temperature": 0}, "`temperature` must be"),
         (
             {"labels": [0], "codes": [np.zeros((1, 3, 2), int)]},
@@ -268,6 +273,8 @@ def test_wrong_use(model):
     ):
         with pytest.raises(ValueError, match=message):
             model.generate(**arguments)
+    with pytest.raises(TypeError, match="`codes` must be a tuple of maps"):
+        model.generate(1, codes=5)
     unconditional = make_model(num_classes=None)
     with pytest.raises(ValueError, match="no classes"):
         unconditional.generate(labels=[0])
@@ -337,6 +344,7 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     assert load_image(images / "00001.png").shape == (16, 16, 3)
     assert grid.exists()
     capsys.readouterr()
+    arguments.append("--overwrite")
     assert main([*arguments, "--labels", "2", "2"]) == 0, "no class"
     assert main([*arguments, "--labels", "3"]) == 2
     assert "Labels must be in 0..1" in capsys.readouterr().err

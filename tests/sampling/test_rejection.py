@@ -172,6 +172,10 @@ def test_wrong_use(model, classifier):
     x = keras.layers.Flatten()(larger)
     x = keras.layers.Dense(3)(x)
     check("does not take images of shape", classifier=keras.Model(larger, x))
+    check("`num_candidates` must be .* at most 209715", num_candidates=10**12)
+    for wrong in (5, "cifar10-classifier"):
+        with pytest.raises(TypeError, match="must be a Keras model"):
+            model.generate(labels=LABELS, classifier=wrong, num_candidates=2)
     with pytest.raises(ValueError, match="no classes"):
         make_model(num_classes=None).generate(
             labels=LABELS, classifier=classifier, num_candidates=2
@@ -200,5 +204,5 @@ def test_on_the_command_line(classifier, tmp_path, monkeypatch, capsys):
         received["classifier"].predict_on_batch(images), 1, rtol=1e-6
     )
     (tmp_path / "classifier.keras").unlink()
-    assert main(command) == 2
+    assert main([*command, "--overwrite"]) == 2
     assert "There is no classifier" in capsys.readouterr().err

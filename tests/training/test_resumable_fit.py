@@ -1,16 +1,26 @@
 import csv
+import json
+import os
+import signal
 
 import keras
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 import tensorflow as tf
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2.models import hierarchical_vqvae
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
 from keras_vqvae2.weights import to_numpy
+
+once = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="once is enough"
+)
 
 
 def _batches(step):
@@ -21,6 +31,10 @@ def _batches(step):
         return tf.cast(values, tf.uint8)
 
     return tf.data.Dataset.range(step, 10**9).map(batch)
+
+
+def _nothing(*_):
+    pass
 
 
 def _model(**kwargs):
@@ -92,6 +106,61 @@ def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
     assert len(logs[0].splitlines()) == 1 + -(-14 // steps_per_epoch)
 
 
+class _SignalAt(keras.callbacks.Callback):
+    def __init__(self, number, step, times=1):
+        super().__init__()
+        self.number, self.step, self.times = number, step, times
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(to_numpy(self.model.optimizer.iterations)) == self.step:
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "error"),
+    [
+        (signal.SIGINT, 1, KeyboardInterrupt),
+        # The last of its epoch.
+        pytest.param(signal.SIGTERM, 2, SystemExit, marks=once),
+    ],
+)
+def test_a_signal_waits_for_the_step_and_a_checkpoint(
+    tmp_path, number, step, error
+):
+    path = tmp_path / "checkpoint.safetensors"
+    before = signal.getsignal(number)
+
+    def fit(*callbacks):
+        return resumable_fit(
+            _model(),
+            _batches,
+            4,
+            path,
+            steps_per_epoch=2,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    with pytest.raises(error) as caught:
+        fit(_SignalAt(number, step))
+    assert f"after step {step}, saved in {path}: go on" in str(caught.value)
+    assert signal.getsignal(number) == before
+    assert getattr(caught.value, "code", 143) == 143
+    assert fit()["step"] == [2, 4]
+
+
+@once
+def test_a_second_signal_does_not_wait(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    callback = _SignalAt(signal.SIGINT, 1, times=2)
+    with pytest.raises(KeyboardInterrupt, match="^interrupted$"):
+        resumable_fit(
+            _model(), _batches, 4, path, callbacks=[callback], verbose=0
+        )
+    assert not path.exists()
+
+
 def test_history_and_prolonging(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     model = _model()
@@ -147,6 +216,108 @@ def test_errors(tmp_path):
         resumable_fit(_model(), _batches, 2, path)
 
 
+@once
+@pytest.mark.parametrize(
+    "kind", ["model", "optimizer", "metric", "model/quantizer_top/counts"]
+)
+def test_a_checkpoint_of_a_failed_run(tmp_path, kind):
+    path = tmp_path / "checkpoint.safetensors"
+    resumable_fit(_model(), _batches, 1, path, steps_per_epoch=2, verbose=0)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    name = next(
+        name
+        for name, array in arrays.items()
+        if name.startswith(kind) and array.dtype == "float32"
+    )
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    safetensors.numpy.save_file(arrays, path, metadata)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"{name} has values .* not finite"):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+    assert path.read_bytes() == before
+
+
+@once
+@pytest.mark.parametrize(
+    ("steps", "limit", "message"),
+    [
+        (7, 100, "Since step 2, 5 of 5 steps changed nothing"),  # At the end.
+        (99, 4, "Since step 2, 4 of 4 steps changed nothing"),
+    ],
+)
+def test_skipped_steps_end_a_run(tmp_path, monkeypatch, steps, limit, message):
+    monkeypatch.setitem(resumable_fit.__globals__, "_MAX_SKIPPED", limit)
+
+    path = tmp_path / "checkpoint.safetensors"
+    options = {"steps_per_epoch": 2, "verbose": 0}
+    resumable_fit(_model(), _batches, 2, path, **options)
+
+    def poisoned(step):
+        return _batches(step).map(lambda x: tf.cast(x, tf.float32) * np.nan)
+
+    monkeypatch.setattr(hierarchical_vqvae, "check_training_images", _nothing)
+    with pytest.raises(ValueError, match=message):
+        resumable_fit(_model(), poisoned, steps, path, **options)
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), -1, float("inf"), None])
+def test_minutes_between_checkpoints(tmp_path, minutes):
+    with pytest.raises(ValueError, match="`checkpoint_minutes` must be"):
+        resumable_fit(
+            _model(), None, 2, tmp_path / "c", checkpoint_minutes=minutes
+        )
+
+
+STATE = {
+    "format": "keras-vqvae2 checkpoint 2",
+    "step": 1,
+    "steps_per_epoch": 2,
+    "history": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("[" * 10_000, "not a whole checkpoint"),
+        ("{", "not a whole checkpoint"),
+        ("[]", "is no checkpoint of this version"),
+        ("{}", "is no checkpoint of this version"),
+        (json.dumps({"format": STATE["format"]}), "is damaged: its step or"),
+        *(
+            (json.dumps({**STATE, **change}), "is damaged: its step or history")
+            for change in (
+                {"step": -1},
+                {"step": "3"},
+                {"step": None},
+                {"steps_per_epoch": True},
+                {"history": None},
+                {"history": ["epoch,step,loss"]},
+                {"history": [{"epoch": 0, "loss": 1.0}]},
+                {"history": [{"epoch": 0, "step": 1, "loss": "low"}]},
+                {"history": [{"epoch": 0, "step": 1, "loss": [1.0]}]},
+            )
+        ),
+        (json.dumps(STATE), "does not fit this model"),
+    ],
+)
+def test_a_checkpoint_of_something_else(tmp_path, state, message):
+    path = tmp_path / "checkpoint.safetensors"
+    arrays = {"x": np.zeros(1)}
+    safetensors.numpy.save_file(arrays, path, metadata={"state": state})
+    with pytest.raises(ValueError, match=message):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is not a regular file"):
+        resumable_fit(_model(), _batches, 2, path, steps_per_epoch=2)
+
+
 def test_log_has_pictures_and_scalars(tmp_path):
     picture = np.full((8, 8, 3), 7, "uint8")
     log = TrainingLog(tmp_path, make_picture=lambda: picture, verbose=False)
@@ -170,3 +341,5 @@ def test_schedule():
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="must fit|fit into"):
         WarmupStableDecay(1.0, steps=3, warmup_steps=2, decay_steps=2)
+    with pytest.raises(ValueError, match="`learning_rate` must be a finite"):
+        WarmupStableDecay(float("nan"), steps=3)

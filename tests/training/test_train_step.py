@@ -13,6 +13,7 @@ from tiny_models import make_vqvae
 
 import keras_vqvae2
 from keras_vqvae2.images import psnr as psnr_of
+from keras_vqvae2.layers.saved_seeds import seed_states
 from keras_vqvae2.weights import save_weights
 from keras_vqvae2.weights import weight_names
 
@@ -227,6 +228,11 @@ def test_saved_model_gives_the_same_codes_and_trains_on(trained):
     ):
         if "learning_rate" not in ours.path:
             np.testing.assert_array_equal(numpy(ours), numpy(theirs))
+    seeds = [numpy(state) for state in seed_states(model)]
+    assert any(seed[1] > 0 for seed in seeds)
+    np.testing.assert_array_equal(
+        [numpy(state) for state in seed_states(copy)], seeds
+    )
     x = images(5, 16, 8, seed=2)
     for ours, theirs in zip(copy.encode(x), model.encode(x), strict=True):
         assert len(np.unique(numpy(ours))) > 3
@@ -329,6 +335,9 @@ def test_bad_step_changes_nothing(policy, decay):
         else:
             assert_same(state, old_state)
     assert seen[-1][2]["skipped_steps"] == 3
+    # A step that is skipped draws as any other, on every backend.
+    quantizer = model.quantizers[0]
+    assert numpy(quantizer.seed_generator.state)[1] == len(batches)
 
 
 @pytest.mark.parametrize("decay", [0.99, None])
