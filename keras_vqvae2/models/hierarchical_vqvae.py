@@ -460,14 +460,16 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         """As `keras.Model.fit`; float images are first checked for range.
 
         Raises:
+            TypeError: If these are no images at all.
             ValueError: If shape or values of the images do not fit, as far as
                 a look at the first batches shows.
         """
         check_training_images(x, self)
         validation = kwargs.get("validation_data")
-        if isinstance(validation, (tuple, list)):
-            validation = validation[0]
-        check_training_images(validation, self)
+        if validation is not None:
+            if isinstance(validation, (tuple, list)):
+                validation = validation[0]
+            check_training_images(validation, self)
         return super().fit(checked_batches(x, self), *args, **kwargs)
 
     @property
