@@ -14,6 +14,7 @@ from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
 from keras_vqvae2.pytorch_import import importer
+from keras_vqvae2.recipes._codes import weights_digest
 
 torch = pytest.importorskip("torch")
 
@@ -86,6 +87,7 @@ def test_the_skip_matters():
     files = right.compress(make_images()[:1])
     with pytest.raises(ValueError, match="fingerprint"):
         model.decompress(files)
+    assert weights_digest(model) != weights_digest(right)
 
 
 @pytest.mark.once
