@@ -13,6 +13,7 @@ _MODULE_OF = {
     "PixelSNAILPrior": "models",
     "VQVAE2": "vqvae2",
     "from_pretrained": "vqvae2",
+    "from_pytorch": "pytorch_import",
 }
 _MODULES = (
     "codec",

@@ -29,6 +29,13 @@ def check_integer(name, value, minimum=1, even=False, maximum=None):
     return integer
 
 
+def check_flag(name, value):
+    """The value; raises ValueError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False. Received: {value!r}")
+    return value
+
+
 def check_number(name, value, low, high=math.inf, *, above=False):
     """Raises ValueError unless a value is a number in low..high, and finite.
 
@@ -104,6 +111,13 @@ def number(low, high, default, *, above=False, optional=False):
 
     none = "None or " if optional else ""
     return argument(fits, none + _range(low, high, above), default)
+
+
+def flag(default):
+    """True or False."""
+    return argument(
+        lambda value: isinstance(value, bool), "True or False", default
+    )
 
 
 def share(default):

@@ -45,7 +45,7 @@ class CompressMixin:
             self.name if is_name(self.name) else "model",
             self.vqvae.strides,
             self.vqvae.num_embeddings,
-            weight_arrays(self.vqvae),
+            identifying_arrays(self.vqvae),
             self.context,
         )
 
@@ -175,6 +175,15 @@ class CompressMixin:
                 image = self.decode([level[None] for level in codes], levels)
                 height, width = header.image_size
                 yield image[0, :height, :width]
+
+
+def identifying_arrays(vqvae):
+    """Dict of the arrays that tell an autoencoder from all others."""
+    arrays = weight_arrays(vqvae)
+    if vqvae.skip_relu:
+        # With it, the same weights make another model.
+        arrays["skip_relu"] = np.ones((), "uint8")
+    return arrays
 
 
 def check_rate_weight(rate_weight):

@@ -56,9 +56,10 @@ class Reference:
     def layer(self, name):
         return self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
 
-    def residual_stack(self, x, name):
+    def residual_stack(self, x, name, skip_relu=False):
         block = 0
         while f"{name}/block_{block}_conv3/kernel" in self.weights:
+            x = relu(x) if skip_relu else x
             y = conv(relu(x), self.layer(f"{name}/block_{block}_conv3"))
             x = x + conv(relu(y), self.layer(f"{name}/block_{block}_conv1"))
             block += 1

@@ -91,6 +91,12 @@ def test_example_runs(name, photos, tmp_path, monkeypatch):
     }
     if re.search(r"\btf\.|keras_vqvae2\.data\.", example(PUBLIC[name])):
         namespace["tf"] = pytest.importorskip("tensorflow")
+    if "vqvae_560.pt" in example(PUBLIC[name]):
+        torch = pytest.importorskip("torch")
+        from torch_vqvae import TorchVQVAE
+
+        state = TorchVQVAE(inplace=True).state_dict()
+        torch.save(state, tmp_path / "vqvae_560.pt")
     exec(example(PUBLIC[name]), namespace)
 
 

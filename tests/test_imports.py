@@ -30,6 +30,7 @@ ORDER = (
     "tiles",
     "compression",
     "vqvae2",
+    "pytorch_import",
     "recipes",
     "evaluation",
     "cli",

@@ -8,8 +8,8 @@ import pytest
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
-from keras_vqvae2.cli.paths import sample_photograph
 from keras_vqvae2.data import load_image
+from keras_vqvae2.data.image_file import sample_photograph
 from keras_vqvae2.evaluation import load_classifier
 from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.images import psnr

@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "List the presets and where their weights are.",
     "info": "Show a model's sizes, metrics and origin.",
     "reconstruct": "Encode and decode images; save them beside the originals.",
+    "import": "Import a PyTorch checkpoint of rosinality/vq-vae-2-pytorch.",
     "encode": "Encode images to small files of codes.",
     "decode": "Decode files of codes to images.",
     "train": "Train stage 1 on your own images.",

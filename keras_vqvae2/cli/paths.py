@@ -3,16 +3,8 @@
 import os
 import pathlib
 
-import matplotlib.cbook
-
 from keras_vqvae2.data import list_images
 from keras_vqvae2.files import check_writable
-
-
-def sample_photograph():
-    """Path of the photograph that comes with matplotlib."""
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        return file.name
 
 
 def image_paths(names):

@@ -4,8 +4,8 @@ from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
-from keras_vqvae2.cli.paths import sample_photograph
 from keras_vqvae2.data import load_image
+from keras_vqvae2.data.image_file import sample_photograph
 from keras_vqvae2.files import shown
 from keras_vqvae2.images import psnr
 from keras_vqvae2.visualization import SUFFIXES

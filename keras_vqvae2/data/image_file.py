@@ -5,7 +5,10 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.files import open_regular
+
+cbook = LazyModule("matplotlib.cbook")
 
 # A closed list: Pillow's other decoders stay out of reach of files that come
 # from strangers.
@@ -43,6 +46,12 @@ def load_image(path):
     """
     with open_regular(path) as file:
         return _read_image(file, os.fsdecode(path))
+
+
+def sample_photograph():
+    """Path of the photograph that comes with matplotlib."""
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        return file.name
 
 
 def load_image_bytes(contents, name):

@@ -21,6 +21,7 @@ import reprlib
 
 from keras_vqvae2.arguments import CheckedArguments
 from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import flag
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
 from keras_vqvae2.arguments import share
@@ -108,6 +109,7 @@ class VQVAEConfig(CheckedArguments):
     dead_code_threshold: float = share(0.05)
     num_channels: int = integer(1, 1024, 3)
     seed: int = integer(0, 2**31 - 1, 0)
+    skip_relu: bool = flag(False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -295,6 +297,9 @@ class ModelConfig:
         for key in ("priors", "context"):
             if not config[key]:
                 del config[key]
+        # Versions that do not know it read models without it.
+        if not self.vqvae.skip_relu:
+            del config["vqvae"]["skip_relu"]
         return json.dumps(config, indent=2) + "\n"
 
 

@@ -63,9 +63,8 @@ def save_folder(
             `license` is not an identifier.
     """
     folder = pathlib.Path(os.path.expanduser(folder)).resolve()
+    check_replaceable(folder, overwrite)
     settled = files.settled_folder(folder)
-    if settled.exists():
-        _check_replaceable(settled, folder, overwrite)
     name = name or folder.name
     name = name if is_name(name) else "model"
     with files.atomic_folder(folder, _is_of_model) as new:
@@ -204,7 +203,17 @@ def _is_of_model(name):
     )
 
 
-def _check_replaceable(settled, folder, overwrite):
+def check_replaceable(folder, overwrite):
+    """Raises FileExistsError unless `save_folder` may write a folder.
+
+    Args:
+        folder: As for `save_folder`.
+        overwrite: As for `save_folder`.
+    """
+    folder = pathlib.Path(os.path.expanduser(folder)).resolve()
+    settled = files.settled_folder(folder)
+    if not settled.exists():
+        return
     if not settled.is_dir():
         raise FileExistsError(f"{folder} is a file: name a folder.")
     if not any(settled.iterdir()):

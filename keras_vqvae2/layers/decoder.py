@@ -35,6 +35,7 @@ class Decoder(keras.layers.Layer):
         hidden_dim: Channels inside ("hidden units"), even.
         residual_dim: Channels inside the residual blocks.
         num_residual_blocks: Number of residual blocks.
+        skip_relu: As for `ResidualStack`.
         **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
 
     Call arguments:
@@ -61,6 +62,7 @@ class Decoder(keras.layers.Layer):
         hidden_dim=128,
         residual_dim=64,
         num_residual_blocks=2,
+        skip_relu=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,6 +71,7 @@ class Decoder(keras.layers.Layer):
         self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
+        self.skip_relu = skip_relu
 
         self.conv = keras.layers.Conv2D(
             hidden_dim,
@@ -82,6 +85,7 @@ class Decoder(keras.layers.Layer):
         self.residual_stack = ResidualStack(
             num_residual_blocks,
             residual_dim,
+            skip_relu,
             dtype=self.dtype_policy,
             name="residual_stack",
         )
@@ -127,4 +131,5 @@ class Decoder(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "residual_dim": self.residual_dim,
             "num_residual_blocks": self.num_residual_blocks,
+            "skip_relu": self.skip_relu,
         }

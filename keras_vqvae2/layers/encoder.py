@@ -28,6 +28,7 @@ class Encoder(keras.layers.Layer):
         hidden_dim: Channels of the features ("hidden units"), even.
         residual_dim: Channels inside the residual blocks.
         num_residual_blocks: Number of residual blocks.
+        skip_relu: As for `ResidualStack`.
         **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
 
     Call arguments:
@@ -54,6 +55,7 @@ class Encoder(keras.layers.Layer):
         hidden_dim=128,
         residual_dim=64,
         num_residual_blocks=2,
+        skip_relu=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -61,6 +63,7 @@ class Encoder(keras.layers.Layer):
         self.hidden_dim = check_integer("hidden_dim", hidden_dim, even=True)
         self.residual_dim = residual_dim
         self.num_residual_blocks = num_residual_blocks
+        self.skip_relu = skip_relu
 
         shared = {
             "padding": "same",
@@ -88,6 +91,7 @@ class Encoder(keras.layers.Layer):
         self.residual_stack = ResidualStack(
             num_residual_blocks,
             residual_dim,
+            skip_relu,
             dtype=self.dtype_policy,
             name="residual_stack",
         )
@@ -119,4 +123,5 @@ class Encoder(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "residual_dim": self.residual_dim,
             "num_residual_blocks": self.num_residual_blocks,
+            "skip_relu": self.skip_relu,
         }

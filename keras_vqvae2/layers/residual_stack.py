@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_vqvae2.arguments import check_flag
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.remat import remat
 
@@ -24,6 +25,9 @@ class ResidualStack(keras.layers.Layer):
     Args:
         num_residual_blocks: Number of blocks.
         residual_dim: Channels inside a block ("residual units").
+        skip_relu: Whether a block adds to `relu(x)` instead of `x`. So do
+            networks whose first ReLU overwrites its input, see
+            `keras_vqvae2.from_pytorch`.
         **kwargs: `name`, `dtype`, `trainable` as for every Keras layer.
 
     Call arguments:
@@ -33,8 +37,8 @@ class ResidualStack(keras.layers.Layer):
         Tensor of the input's shape, not negative.
 
     Raises:
-        ValueError: If `num_residual_blocks` is negative or `residual_dim` not
-            positive.
+        ValueError: If `num_residual_blocks` is negative, `residual_dim` not
+            positive, or `skip_relu` not a bool.
 
     Example:
 
@@ -44,12 +48,19 @@ class ResidualStack(keras.layers.Layer):
     ```
     """
 
-    def __init__(self, num_residual_blocks=2, residual_dim=64, **kwargs):
+    def __init__(
+        self,
+        num_residual_blocks=2,
+        residual_dim=64,
+        skip_relu=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_residual_blocks = check_integer(
             "num_residual_blocks", num_residual_blocks, minimum=0
         )
         self.residual_dim = check_integer("residual_dim", residual_dim)
+        self.skip_relu = check_flag("skip_relu", skip_relu)
 
     def build(self, input_shape):
         def conv(filters, kernel_size, name, **kwargs):
@@ -84,7 +95,9 @@ class ResidualStack(keras.layers.Layer):
         for spatial, pointwise in self.blocks:
 
             def block(x, spatial=spatial, pointwise=pointwise):
-                return x + pointwise(spatial(_relu(x, training)))
+                activated = _relu(x, training)
+                skipped = activated if self.skip_relu else x
+                return skipped + pointwise(spatial(activated))
 
             x = remat(block, rematerialize=rematerialize)(x)
         return _relu(x, training)
@@ -97,4 +110,5 @@ class ResidualStack(keras.layers.Layer):
             **super().get_config(),
             "num_residual_blocks": self.num_residual_blocks,
             "residual_dim": self.residual_dim,
+            "skip_relu": self.skip_relu,
         }

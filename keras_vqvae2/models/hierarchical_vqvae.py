@@ -70,6 +70,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             to stand by themselves. Not in the paper; see `decode(levels=)`.
         num_channels: Channels of the images.
         seed: Integer; seeds the restarts of codes and the level dropout.
+        skip_relu: As for `ResidualStack`.
         **kwargs: `name`, `dtype`, `trainable` as for every Keras model.
 
     Call arguments:
@@ -112,6 +113,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         level_dropout=0.0,
         num_channels=3,
         seed=0,
+        skip_relu=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -129,6 +131,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             dead_code_threshold=dead_code_threshold,
             num_channels=num_channels,
             seed=seed,
+            skip_relu=skip_relu,
         )
         self.strides = tuple(config.strides)
         self.hidden_dim = config.hidden_dim
@@ -142,6 +145,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         self.level_dropout = level_dropout
         self.num_channels = config.num_channels
         self.seed = config.seed
+        self.skip_relu = config.skip_relu
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
         # Coarse to fine, as the codes. The layers are made in the order of
@@ -188,6 +192,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             "hidden_dim": self.hidden_dim,
             "residual_dim": self.residual_dim,
             "num_residual_blocks": self.num_residual_blocks,
+            "skip_relu": self.skip_relu,
             "dtype": self.dtype_policy,
         }
         self.encoders.insert(0, Encoder(name=f"encoder_{name}", **conv_stack))
@@ -534,4 +539,5 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             "level_dropout": self.level_dropout,
             "num_channels": self.num_channels,
             "seed": self.seed,
+            "skip_relu": self.skip_relu,
         }

@@ -1,11 +1,11 @@
 from keras_vqvae2.arrays import arrays_digest
+from keras_vqvae2.compression import identifying_arrays
 from keras_vqvae2.data import read_code_shards
-from keras_vqvae2.weights import weight_arrays
 
 
 def weights_digest(model):
     """Hexadecimal SHA-256 of the weights of a `VQVAE2`'s autoencoder."""
-    return arrays_digest(weight_arrays(model.vqvae)).hex()
+    return arrays_digest(identifying_arrays(model.vqvae)).hex()
 
 
 def read_model_codes(model, folder):

@@ -49,6 +49,8 @@ from keras_vqvae2.hub.presets import PRESETS
         ("num_channels", 0),
         ("seed", -1),
         ("seed", 2**70),
+        ("skip_relu", 1),
+        ("skip_relu", None),
     ],
 )
 def test_values_out_of_bounds_are_refused(copy, key, value):

@@ -14,12 +14,13 @@ def _conv_size(kernel, inputs, outputs):
 
 BLOCK = _conv_size(3, 8, 4) + _conv_size(1, 4, 8)
 SIZES = {"hidden_dim": 8, "residual_dim": 4, "num_residual_blocks": 1}
+CONFIG = {**SIZES, "skip_relu": True}
 
 
 def test_encoder_layer():
     check_layer(
         Encoder,
-        {"stride": 4, **SIZES},
+        {"stride": 4, **CONFIG},
         input_shape=(8, 12, 3),
         output_shapes=[(2, 3, 8)],
         num_trainable=_conv_size(4, 3, 4)
@@ -32,7 +33,7 @@ def test_encoder_layer():
 def test_decoder_layer():
     check_layer(
         Decoder,
-        {"output_dim": 3, "stride": 4, **SIZES},
+        {"output_dim": 3, "stride": 4, **CONFIG},
         input_shape=(2, 3, 5),
         output_shapes=[(8, 12, 3)],
         num_trainable=_conv_size(3, 5, 8)

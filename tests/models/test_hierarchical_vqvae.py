@@ -172,6 +172,7 @@ def test_config():
         "level_dropout": 0.3,
         "num_channels": 1,
         "seed": 7,
+        "skip_relu": True,
     }
     model = keras_vqvae2.HierarchicalVQVAE(**config, dtype="mixed_bfloat16")
     got = model.get_config()
@@ -181,6 +182,8 @@ def test_config():
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     assert copy.get_config() == got
     assert weight_names(copy) == weight_names(model)
+    for part in (*model.encoders, *model.decoders):
+        assert part.residual_stack.skip_relu
     for level, quantizer in enumerate(reversed(model.quantizers)):
         assert isinstance(quantizer, keras_vqvae2.layers.VectorQuantizer)
         assert quantizer.dtype_policy.name == "mixed_bfloat16"
