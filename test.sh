@@ -35,11 +35,18 @@ for backend in "${backends[@]}"; do
         --numprocesses auto --maxprocesses 4 --dist loadfile
 done
 
-# The oldest Keras that pyproject.toml allows, on the fast tests.
-keras="$(sed -nE 's/.*"keras>=([0-9.]+),.*/\1/p' pyproject.toml)"
-echo "== Keras $keras"
-"${pip[@]}" --no-deps --upgrade --target ".venv/keras-$keras" "keras==$keras"
-PYTHONPATH=".venv/keras-$keras" KERAS_BACKEND="${backends[-1]}" \
-    TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -q -p no:cacheprovider \
+# The oldest Keras and TensorFlow that pyproject.toml allows, on the fast tests.
+oldest() {
+    sed -nE "s/.*\"$1>=([0-9.]+).*/\1/p" pyproject.toml | head -n 1
+}
+keras="$(oldest keras)" tensorflow="$(oldest tensorflow)"
+echo "== Keras $keras, TensorFlow $tensorflow"
+folder=".venv/oldest-$keras-$tensorflow"
+if [ ! -e "$folder/keras" ]; then
+    "${pip[@]}" --no-deps --target "$folder" "keras==$keras" \
+        "tensorflow==$tensorflow.*"
+fi
+PYTHONPATH="$folder" KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 \
+    .venv/bin/python -m pytest -q -p no:cacheprovider \
     --numprocesses auto --maxprocesses 4 --dist loadfile \
     tests/layers tests/models tests/training/test_muon.py
