@@ -1,8 +1,10 @@
 """Runs a command: argument parsing, one line per error, exit codes."""
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import logging
 import re
 import sys
 import warnings
@@ -44,7 +46,11 @@ def main(argv=None):
     command = argv[0] if argv else None
     flags = set()
     try:
-        with interrupts.terminated(), warnings.catch_warnings():
+        with (
+            interrupts.terminated(),
+            warnings.catch_warnings(),
+            _log_on_stderr(),
+        ):
             parser = _parser(command)
             args = parser.parse_args(argv)
             flags = set(vars(args))
@@ -68,6 +74,20 @@ def main(argv=None):
         print(f"keras-vqvae2: {message}", file=sys.stderr)
         return getattr(stop, "code", 130)
     return 0
+
+
+@contextlib.contextmanager
+def _log_on_stderr():
+    """Shows how far the work on a large image is, and what is waited for."""
+    logger = logging.getLogger("keras_vqvae2")
+    handler, level = logging.StreamHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _graph_errors():

@@ -8,6 +8,7 @@ says all of this byte by byte.
 
 import functools
 import itertools
+import logging
 import math
 from operator import mul
 
@@ -28,6 +29,10 @@ MARGIN = 1e-9
 # Float16's greatest: within it, and below the bound of the logits, float64 is
 # as exact as that.
 _MAX_WEIGHT = 65504
+# Codes of a map that take seconds.
+_LARGE = 2**15
+
+_logger = logging.getLogger(__name__)
 
 
 class ContextModel:
@@ -76,11 +81,14 @@ class ContextModel:
         state.pop("_levels", None)
         return state
 
-    def scan_level(self, level, *args):
+    def scan_level(self, level, shape, *args):
         """`ContextLevel.scan` of one level, counted coarse to fine."""
+        height, width = shape
+        if height * width > _LARGE:
+            _logger.info("Coding a map of %dx%d codes", width, height)
         # Its products are so small that threads only wait for each other.
         with one_blas_thread():
-            return self._levels[level].scan(*args)
+            return self._levels[level].scan(shape, *args)
 
     def scan(self, shapes, make_choose, snap, known=None):
         """Visits the codes of all maps, coarse to fine; see `ContextLevel`.

@@ -14,6 +14,7 @@ from tiny_models import VQVAE_SIZES
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2 import tiles
 from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
 
@@ -88,6 +89,16 @@ def test_reconstruct_one(capsys, model_folder, photos, tmp_path):
     argv += ["--levels", "-o", str(output), "--overwrite"]
     assert main(argv) == 0
     assert load_image(output).shape == (37, 3 * 50 + 2 * 4, 3)
+
+
+def test_a_large_image_goes_in_tiles(
+    capsys, model_folder, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tiles, "MAX_PIXELS", 1000)
+    argv = ["reconstruct", str(photos / "0.png"), "--model", model_folder]
+    assert main([*argv, "-o", str(tmp_path / "out.png")]) == 0
+    err = capsys.readouterr().err
+    assert "Encoded 100% of an image\nDecoded 100% of an image" in err
 
 
 def test_reconstruct_folder(capsys, model_folder, photos, tmp_path):
