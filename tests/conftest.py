@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 
 # Most of the time on JAX goes into compiling programs that run once.
@@ -6,6 +7,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
+
+# A job in the background, as tests may be, ignores Ctrl-C; these send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two devices, for tests of data parallelism. Others use the first one alone.
 if keras.backend.backend() == "tensorflow":

@@ -326,6 +326,7 @@ def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     on = ["train-prior", "--model", model, "--level", "top", "--codes", codes]
     on += ["--output", str(tmp_path / "on"), "--initial", "--steps", "1"]
     on += ["--batch-size", "4", "--dtype", "mixed_bfloat16"]
+    on += ["--warmup-steps", "0"]
     trained = []
 
     def train_prior(model, level, prior, *args, **kwargs):

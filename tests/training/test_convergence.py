@@ -26,7 +26,7 @@ def test_both_stages_learn():
         (2, 2), 16, 8, 1, num_embeddings=32, embedding_dim=16
     )
     vqvae.compile(Muon(5e-3))
-    vqvae.fit(train, batch_size=32, epochs=8, verbose=0)
+    vqvae.fit(train, batch_size=32, epochs=12, verbose=0)
     scores = vqvae.evaluate(test, batch_size=64, verbose=0, return_dict=True)
     mean = test.mean(axis=(1, 2), keepdims=True)
     flat = psnr(test, np.broadcast_to(mean, test.shape)).mean()
