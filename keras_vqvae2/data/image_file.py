@@ -62,12 +62,13 @@ def load_image_bytes(contents, name):
 def _read_image(file, name):
     try:
         with Image.open(file, formats=FORMATS) as image:
-            # Of a PNG that is cut short, `load` gives what is left.
-            image.verify()
+            image.load()
+            pixels = np.array(_to_rgb(_upright(image)))
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
-            image.load()
-            return np.array(_to_rgb(_upright(image)))
+            # Of some PNG files that are cut short, `load` gives what is left.
+            image.verify()
+        return pixels
     # Pillow has no common error: a broken file can raise OSError, SyntaxError,
     # struct.error, zlib.error and more.
     except Exception as error:

@@ -6,6 +6,18 @@ from reference import nearest
 from keras_vqvae2.layers import nearest_codes
 
 
+def assert_nearest(vectors, codebook):
+    """The codes are those of distances in float64."""
+    codes = nearest_codes.nearest_codes(
+        keras.ops.convert_to_tensor(vectors),
+        keras.ops.convert_to_tensor(codebook),
+    )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(codes),
+        nearest(np.float64(vectors), np.float64(codebook)),
+    )
+
+
 @pytest.mark.parametrize("num_vectors", [1, 7, 8, 9, 16, 29])
 def test_in_chunks(monkeypatch, num_vectors):
     monkeypatch.setattr(nearest_codes, "_MAX_DISTANCES", 8 * 5)
@@ -48,14 +60,7 @@ def test_far_from_the_origin():
     rng = np.random.default_rng(0)
     vectors = (1000 + rng.normal(size=(200, 8))).astype("float32")
     codebook = (1000 + rng.normal(size=(50, 8))).astype("float32")
-    codes = nearest_codes.nearest_codes(
-        keras.ops.convert_to_tensor(vectors),
-        keras.ops.convert_to_tensor(codebook),
-    )
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(codes),
-        nearest(np.float64(vectors), np.float64(codebook)),
-    )
+    assert_nearest(vectors, codebook)
 
 
 @pytest.mark.parametrize("place", [0.0, 1000.0])
@@ -67,11 +72,4 @@ def test_codes_far_from_the_others(outliers, scale, place):
     vectors = (place + rng.normal(size=(200, 8))).astype("float32")
     codebook = (place + rng.normal(size=(100, 8))).astype("float32")
     codebook[:outliers] += scale * rng.normal(size=(outliers, 8))
-    codes = nearest_codes.nearest_codes(
-        keras.ops.convert_to_tensor(vectors),
-        keras.ops.convert_to_tensor(codebook),
-    )
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(codes),
-        nearest(np.float64(vectors), np.float64(codebook)),
-    )
+    assert_nearest(vectors, codebook)
