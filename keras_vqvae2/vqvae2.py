@@ -4,12 +4,12 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
 from keras_vqvae2.compression import check_rate_weight
+from keras_vqvae2.generation import GenerateMixin
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
 from keras_vqvae2.images import batches_of
@@ -22,13 +22,10 @@ from keras_vqvae2.models._inputs import check_levels
 from keras_vqvae2.models._inputs import check_pixel_values
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.models.priors import Priors
-from keras_vqvae2.sampling import rejection
-from keras_vqvae2.sampling.cached_sampler import CachedSampler
-from keras_vqvae2.sampling.generate import generate_codes
 from keras_vqvae2.tiles import Tiling
 
 
-class VQVAE2(CompressMixin, HubMixin):
+class VQVAE2(CompressMixin, GenerateMixin, HubMixin):
     """Images to codes and codes to images, with a trained model.
 
     NumPy in, NumPy out, in batches, and images above 4 megapixels in tiles,
@@ -228,196 +225,6 @@ class VQVAE2(CompressMixin, HubMixin):
             decoded = self.decode(codes, levels, batch_size)
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)
-
-    def load_prior(self, level):
-        """The `PixelSNAILPrior` of a level; from its file if it has one.
-
-        Args:
-            level: Name of the level: `"top"`, ...
-
-        Raises:
-            ValueError: If there is none.
-        """
-        self._check_prior(level)
-        return self.priors[level]
-
-    def _check_prior(self, level):
-        if level not in self.priors:
-            raise ValueError(
-                f"There is no prior of the level {level!r}, so no codes can be "
-                "generated. This model has priors for: "
-                f"{', '.join(self.priors) or 'none'}."
-            )
-
-    def keep_priors(self):
-        """Keeps all priors in memory, for many calls of `generate`.
-
-        Otherwise each call loads and compiles them again, one at a time, so
-        that only one of them takes memory.
-
-        Returns:
-            This model.
-
-        Example:
-
-        ```python
-        model = keras_vqvae2.from_pretrained("vqvae2-cifar10").keep_priors()
-        assert all(prior.built for prior in model.priors.values())
-        ```
-        """
-        self.priors.keep()
-        return self
-
-    def load_sampler(self, level, **options):
-        """The `sampling.CachedSampler` of a level.
-
-        That of a prior that is kept is kept as well, until one with other
-        options is asked for: it need not be compiled again.
-
-        Args:
-            level: Name of the level: `"top"`, ...
-            **options: Arguments of `CachedSampler` but `prior`.
-
-        Raises:
-            ValueError: If there is no such prior, or an option does not fit.
-        """
-        prior = self.load_prior(level)
-        kept_options, sampler = self._samplers.get(level, (None, None))
-        if kept_options != options or sampler.prior is not prior:
-            sampler = CachedSampler(prior, **options)
-            if self.priors.is_kept(level):
-                self._samplers[level] = options, sampler
-        return sampler
-
-    def generate_codes(
-        self,
-        num_images=None,
-        labels=None,
-        *,
-        codes=(),
-        temperature=1.0,
-        top_k=None,
-        top_p=None,
-        guidance_scale=1.0,
-        **options,
-    ):
-        """Codes of new images, as `generate` decodes them.
-
-        Args:
-            num_images: As for `generate`.
-            labels: As for `generate`.
-            codes: As for `generate`.
-            temperature: As for `generate`.
-            top_k: As for `generate`.
-            top_p: As for `generate`.
-            guidance_scale: As for `generate`.
-            **options: Other arguments of `sampling.generate_codes`.
-
-        Returns:
-            Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
-            fine.
-
-        Raises:
-            ValueError: As `generate`.
-        """
-        names = self.vqvae.level_names
-        if not isinstance(codes, (list, tuple)):
-            raise TypeError(
-                "`codes` must be a tuple of maps, coarse to fine. Received a "
-                f"{type(codes).__name__}."
-            )
-        if len(codes) > len(names):
-            raise ValueError(
-                f"This model has {len(names)} levels. Received `codes` of "
-                f"{len(codes)}."
-            )
-        for level in names[len(codes) :]:  # now, not after the first level
-            self._check_prior(level)
-        load_sampler = functools.partial(
-            self.load_sampler,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            guidance_scale=guidance_scale,
-        )
-        return generate_codes(
-            names, load_sampler, num_images, labels, codes=codes, **options
-        )
-
-    def generate(
-        self,
-        num_images=None,
-        labels=None,
-        *,
-        codes=(),
-        temperature=1.0,
-        top_k=None,
-        top_p=None,
-        guidance_scale=1.0,
-        seed=0,
-        batch_size=16,
-        verbose=0,
-        classifier=None,
-        num_candidates=1,
-    ):
-        """New images, level by level (algorithm 2).
-
-        Image k depends on `seed`, k and its label alone, not on the number of
-        images nor on the batch size. Each prior is loaded when its turn comes
-        and let go after it; see also `keep_priors`.
-
-        Args:
-            num_images: Number of images; with `labels` it can be left out.
-            labels: Class of each image, for a model that has classes.
-            codes: Given maps of the coarsest levels, arrays `(num_images,
-                height_i, width_i)`: only the others are drawn.
-            temperature: Divides the logits: below 1 for likelier images.
-            top_k: Draw from this many likeliest codes only, or None.
-            top_p: Draw from the likeliest codes of this probability, or None.
-            guidance_scale: Above 1 for images that are more typical of their
-                class and less varied, at twice the work (classifier-free
-                guidance); for priors that were trained with `class_dropout`.
-            seed: Integer that fixes the images.
-            batch_size: Images at a time.
-            verbose: 1 for a progress bar for each level, 0 for none.
-            classifier: Keras model from images, pixel values 0..255, to one
-                logit or probability for each class; with `num_candidates`.
-            num_candidates: Candidates that are drawn for each image. The one
-                is kept to which `classifier` gives the label with the greatest
-                probability (section 3.3): less variety, clearer classes,
-                `num_candidates` times the work. See
-                `rejection.generate_best`.
-
-        Returns:
-            uint8 array `(num_images, height, width, channels)`. After Ctrl-C,
-            the images whose codes are complete, if there are any.
-
-        Raises:
-            ValueError: If a prior is missing or an argument does not fit.
-        """
-        check_integer("num_candidates", num_candidates)
-        if (classifier is None) != (num_candidates == 1):
-            raise ValueError(
-                "`classifier` and `num_candidates` above 1 belong together: "
-                "the classifier chooses among the candidates. Received: "
-                f"classifier={classifier!r}, num_candidates={num_candidates!r}"
-            )
-        options = {
-            "codes": codes,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "guidance_scale": guidance_scale,
-            "seed": seed,
-            "batch_size": batch_size,
-            "verbose": verbose,
-        }
-        if classifier is not None:
-            return rejection.generate_best(
-                self, classifier, num_candidates, num_images, labels, **options
-            )
-        drawn = self.generate_codes(num_images, labels, **options)
-        return self.decode(drawn, batch_size=batch_size)
 
     def bits_per_pixel(self, height, width):
         """Bits of the codes per pixel of an image, under a uniform prior."""

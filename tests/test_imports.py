@@ -29,6 +29,7 @@ ORDER = (
     "visualization",
     "tiles",
     "compression",
+    "generation",
     "vqvae2",
     "pytorch_import",
     "recipes",
