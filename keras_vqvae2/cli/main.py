@@ -27,6 +27,9 @@ COMMANDS = {
     "train-context": "Train the context model that makes code files small.",
     "train-prior": "Train the prior of one level of codes.",
     "generate": "Generate new images with priors.",
+    "inpaint": "Draw what lies under a mask anew, with priors.",
+    "vary": "Keep the coarsest codes of an image and draw the others anew.",
+    "surprise": "Show where images are unlikely under the priors; rank them.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
     "push": "Publish all of weights/ on the Hugging Face Hub.",
 }
