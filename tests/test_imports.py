@@ -34,6 +34,7 @@ ORDER = (
     "pytorch_import",
     "recipes",
     "evaluation",
+    "demo",
     "cli",
 )
 FILES = {

@@ -28,6 +28,7 @@ COMMANDS = {
     "train-prior": "Train the prior of one level of codes.",
     "generate": "Generate new images with priors.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
+    "demo": "Show in a browser what models can do.",
     "push": "Publish all of weights/ on the Hugging Face Hub.",
 }
 

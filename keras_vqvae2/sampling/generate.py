@@ -1,5 +1,7 @@
 """Codes of new images, level by level (algorithm 2)."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -22,6 +24,7 @@ def generate_codes(
     seed=0,
     batch_size=16,
     verbose=0,
+    on_row=None,
     image_ids=None,
 ):
     """Codes of new images.
@@ -36,6 +39,7 @@ def generate_codes(
         seed: As for `VQVAE2.generate`.
         batch_size: As for `VQVAE2.generate`.
         verbose: As for `VQVAE2.generate`.
+        on_row: As for `VQVAE2.generate`.
         image_ids: Integers `(num_images,)` that fix the draws of the images,
             or None for 0, 1, 2, ...
 
@@ -79,6 +83,7 @@ def generate_codes(
                 batch_size,
                 seed,
                 verbose,
+                on_row and functools.partial(on_row, level_names[level]),
             ):
                 batches.append(batch)
         except KeyboardInterrupt:
@@ -106,13 +111,21 @@ def count_images(num_images, labels, codes=()):
     return check_integer("num_images", given.pop(), maximum=MAX_IMAGES)
 
 
-def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
+def _draw_level(
+    sampler, codes, labels, image_ids, batch_size, seed, verbose, on_row
+):
     """Batches of a level's codes; `codes` are the coarser levels'."""
     height, width = sampler.prior.code_shapes[-1]
     num_images = len(image_ids)
     progress = keras.utils.Progbar(
         num_images * height, verbose=verbose, unit_name="row"
     )
+
+    def report(done):
+        progress.update(done)
+        if on_row is not None:
+            on_row(done, num_images * height)
+
     for start in range(0, num_images, batch_size):
         images = np.arange(start, min(start + batch_size, num_images))
         count = len(images)
@@ -126,7 +139,7 @@ def _draw_level(sampler, codes, labels, image_ids, batch_size, seed, verbose):
             ),
             [x[padded] for x in codes],
             None if labels is None else labels[padded],
-            on_row=lambda row, start=start, count=count: progress.update(
+            on_row=lambda row, start=start, count=count: report(
                 start * height + count * row
             ),
         )
