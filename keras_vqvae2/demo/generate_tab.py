@@ -41,18 +41,15 @@ def add_generate_tab(choices):
         seed,
         progress=gr.Progress(),  # noqa: B008
     ):
-        labels = labels_of(label, number)
-        if labels is None and guidance != 1:
-            raise ValueError("Guidance is towards a class: choose one.")
-        drawn = loaded(name, progress).generate(
+        return draw(
+            loaded(name, progress),
+            label,
             number,
-            labels,
-            guidance_scale=guidance,
-            temperature=temperature,
-            seed=seed,
-            on_row=shown_rows(progress),
+            guidance,
+            temperature,
+            seed,
+            shown_rows(progress),
         )
-        return [enlarged(image) for image in drawn]
 
     on(
         model.change,
@@ -69,6 +66,26 @@ def add_generate_tab(choices):
         [model, label, number, guidance, temperature, seed],
         images,
     )
+
+
+def draw(model, label, number, guidance, temperature, seed, on_row=None):
+    """New images for people to look at: those of `VQVAE2.generate`, larger.
+
+    Raises:
+        ValueError: If there is guidance without a class.
+    """
+    labels = labels_of(label, number)
+    if labels is None and guidance != 1:
+        raise ValueError("Guidance is towards a class: choose one.")
+    images = model.generate(
+        number,
+        labels,
+        guidance_scale=guidance,
+        temperature=temperature,
+        seed=seed,
+        on_row=on_row,
+    )
+    return [enlarged(image) for image in images]
 
 
 def _guidance_slider(choice):

@@ -15,7 +15,7 @@ from keras_vqvae2.demo.page import build_page
 gr = LazyModule("gradio")
 
 HOST, PORT = "127.0.0.1", 7860
-_MAX_FILE_SIZE = "20mb"
+MAX_MEGABYTES = 20
 # Pillow refuses images of twice as many pixels before it decodes them.
 _MAX_PIXELS = 25_000_000
 
@@ -63,7 +63,7 @@ def served(models=None, host=HOST, port=PORT):
             page.launch(
                 server_name=host,
                 server_port=port,
-                max_file_size=_MAX_FILE_SIZE,
+                max_file_size=MAX_MEGABYTES * 10**6,
                 theme=gr.themes.Default(
                     font=("system-ui", "sans-serif"),
                     font_mono=("ui-monospace", "monospace"),

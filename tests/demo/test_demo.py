@@ -15,6 +15,7 @@ import keras_vqvae2
 from keras_vqvae2.cli import main
 from keras_vqvae2.demo import photos
 from keras_vqvae2.demo.choices import find_choices
+from keras_vqvae2.demo.generate_tab import draw
 from keras_vqvae2.demo.reconstruct_tab import describe
 from keras_vqvae2.demo.reconstruct_tab import reconstruct
 from keras_vqvae2.hub.presets import PRESETS
@@ -117,6 +118,26 @@ def test_choices_come_from_the_models(model_folder, tmp_path):
     grey.save_pretrained(tmp_path / "grey")
     with pytest.raises(ValueError, match="RGB images.*1 channels"):
         find_choices([str(tmp_path / "grey")])
+
+
+def test_generate_gets_what_was_chosen():
+    calls = []
+
+    class Model:
+        def generate(self, *args, **kwargs):
+            calls.append((args, kwargs))
+            return np.full((2, 8, 8, 3), 7, "uint8")
+
+    images = draw(Model(), 3, 2, 1.5, 0.9, 4, print)
+    assert [image.shape for image in images] == [(256, 256, 3)] * 2
+    draw(Model(), "any", 2, 1, 1.0, 0)
+    names = ("guidance_scale", "temperature", "seed", "on_row")
+    assert calls == [
+        ((2, [3, 3]), dict(zip(names, (1.5, 0.9, 4, print), strict=True))),
+        ((2, None), dict(zip(names, (1, 1.0, 0, None), strict=True))),
+    ]
+    with pytest.raises(ValueError, match="choose one"):
+        draw(Model(), "any", 2, 1.5, 1.0, 0)
 
 
 def fails(capsys, *argv):
