@@ -3,7 +3,10 @@
 import numpy as np
 from PIL import Image
 
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.files import atomic_path
+
+matplotlib = LazyModule("matplotlib")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _GAP = 4
@@ -65,6 +68,20 @@ def figure3(model, images, batch_size=8):
             model.reconstruct(images, levels=levels, batch_size=batch_size)
         )
     return image_grid(list(zip(*columns, strict=True)))
+
+
+def heat_map(values, high):
+    """Colours of a map of numbers: black at 0, then violet, orange, yellow.
+
+    Args:
+        values: Float array `(height, width)`.
+        high: The number from which on it is the brightest.
+
+    Returns:
+        uint8 array `(height, width, 3)`.
+    """
+    colours = matplotlib.colormaps["inferno"]
+    return colours(np.clip(values / high, 0, 1), bytes=True)[..., :3]
 
 
 def save_image(path, image):

@@ -4,11 +4,13 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_vqvae2.anomalies import SurpriseMixin
 from keras_vqvae2.backend.compile import compile_function
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
 from keras_vqvae2.compression import check_rate_weight
+from keras_vqvae2.editing import EditMixin
 from keras_vqvae2.generation import GenerateMixin
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
@@ -25,7 +27,7 @@ from keras_vqvae2.models.priors import Priors
 from keras_vqvae2.tiles import Tiling
 
 
-class VQVAE2(CompressMixin, GenerateMixin, HubMixin):
+class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
     """Images to codes and codes to images, with a trained model.
 
     NumPy in, NumPy out, in batches, and images above 4 megapixels in tiles,

@@ -3,7 +3,9 @@ import pathlib
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import add_overwrite
+from keras_vqvae2.cli.options import add_sampling
 from keras_vqvae2.cli.options import positive
+from keras_vqvae2.cli.options import sampling_options
 from keras_vqvae2.cli.paths import check_outputs
 from keras_vqvae2.cli.paths import check_suffix
 from keras_vqvae2.evaluation import load_classifier
@@ -25,14 +27,6 @@ def add_arguments(parser):
         "--labels", type=int, nargs="+", help="class of each image"
     )
     parser.add_argument("--num-images", type=positive, help="number of images")
-    parser.add_argument(
-        "--top-k", type=positive, help="draw from the TOP_K likeliest codes"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        help="draw from the likeliest codes of this total probability",
-    )
     parser.add_argument("--grid", help="also save all images as one image")
     add_overwrite(parser)
     parser.add_argument(
@@ -42,22 +36,14 @@ def add_arguments(parser):
     )
     add_numbers(
         parser,
-        ("temperature", float, 1.0, "below 1 for likelier images"),
-        (
-            "guidance-scale",
-            float,
-            1.0,
-            "above 1 for images more typical of --labels",
-        ),
         (
             "num-candidates",
             positive,
             1,
             "candidates for each image, of which --classifier keeps the best",
         ),
-        ("seed", int, 0, "fixes the images"),
-        ("batch-size", positive, 16, "images at a time"),
     )
+    add_sampling(parser)
 
 
 def run(args):
@@ -75,15 +61,10 @@ def run(args):
     images = from_pretrained(args.model).generate(
         args.num_images,
         args.labels,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        guidance_scale=args.guidance_scale,
-        seed=args.seed,
-        batch_size=args.batch_size,
         classifier=classifier,
         num_candidates=args.num_candidates,
         verbose=1,
+        **sampling_options(args),
     )
     # After Ctrl-C there are fewer.
     for path, image in zip(outputs, images, strict=False):

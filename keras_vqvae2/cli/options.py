@@ -54,6 +54,64 @@ def add_overwrite(parser):
     )
 
 
+def add_sampling(parser):
+    """Adds options of `VQVAE2.generate` that say how codes are drawn."""
+    parser.add_argument(
+        "--top-k", type=positive, help="draw from the TOP_K likeliest codes"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        help="draw from the likeliest codes of this total probability",
+    )
+    add_numbers(
+        parser,
+        ("temperature", float, 1.0, "below 1 for likelier images"),
+        (
+            "guidance-scale",
+            float,
+            1.0,
+            "above 1 for images more typical of their class",
+        ),
+        ("seed", int, 0, "fixes the images"),
+        ("batch-size", positive, 16, "images at a time"),
+    )
+
+
+def sampling_options(args):
+    """Arguments of `VQVAE2.generate` by `add_sampling`."""
+    names = ("top_k", "top_p", "temperature", "guidance_scale", "seed")
+    return {name: getattr(args, name) for name in (*names, "batch_size")}
+
+
+def add_editing(parser):
+    """Adds what `inpaint` and `vary` share."""
+    parser.add_argument("image", help="image file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="image file for the variants, side by side",
+    )
+    parser.add_argument(
+        "--label", type=int, help="class of the image (default: none)"
+    )
+    add_numbers(parser, ("num-variants", positive, 1, "images to make"))
+    add_sampling(parser)
+    add_overwrite(parser)
+    add_model(parser)
+
+
+def editing_options(args):
+    """Arguments of `VQVAE2.inpaint` and `vary` by `add_editing`."""
+    return {
+        "labels": None if args.label is None else [args.label],
+        "num_variants": args.num_variants,
+        "verbose": 1,
+        **sampling_options(args),
+    }
+
+
 def add_data(parser):
     """Adds `--data` and what says how it is read."""
     parser.add_argument(

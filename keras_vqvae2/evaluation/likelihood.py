@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from keras_vqvae2.data import code_dataset
+from keras_vqvae2.sampling import LogProbabilities
 
 
 def negative_log_likelihood(
@@ -62,16 +62,11 @@ def negative_log_likelihood(
                     f"`labels` must be {len(maps[0])} integers in "
                     f"0..{prior.num_classes - 1}."
                 )
-        dataset = code_dataset(
-            maps,
-            None if prior.num_classes is None else labels.astype("int32"),
-            batch_size,
-            training=False,
+        log_probabilities = LogProbabilities(prior)(
+            maps, None if prior.num_classes is None else labels, batch_size
         )
-        if not prior.compiled:
-            prior.compile()
-        scores = prior.evaluate(dataset, return_dict=True, verbose=0)
-        nats = float(scores["loss"])
+        total = sum(x.sum(dtype="float64") for x, _ in log_probabilities)
+        nats = float(-total / maps[-1].size)
         metrics[name] = {
             "nats_per_code": nats,
             "bits_per_code": nats / math.log(2),

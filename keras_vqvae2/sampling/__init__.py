@@ -3,13 +3,17 @@
 from keras_vqvae2.sampling import prior_state
 from keras_vqvae2.sampling import rejection
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.candidates import Candidates
 from keras_vqvae2.sampling.draws import draw_codes
 from keras_vqvae2.sampling.draws import truncate_logits
 from keras_vqvae2.sampling.draws import uniform_draws
 from keras_vqvae2.sampling.generate import generate_codes
+from keras_vqvae2.sampling.log_probabilities import LogProbabilities
 
 __all__ = [
     "CachedSampler",
+    "Candidates",
+    "LogProbabilities",
     "draw_codes",
     "generate_codes",
     "prior_state",

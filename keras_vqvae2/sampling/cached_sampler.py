@@ -3,6 +3,7 @@
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -85,7 +86,15 @@ class CachedSampler:
             prior, functools.partial(prior_state.rows_above, prior)
         )
 
-    def sample(self, draws, coarser=(), labels=None, forced=None, on_row=None):
+    def sample(
+        self,
+        draws,
+        coarser=(),
+        labels=None,
+        forced=None,
+        on_row=None,
+        choose=None,
+    ):
         """Codes of a batch.
 
         Args:
@@ -96,6 +105,11 @@ class CachedSampler:
             forced: Integer array shaped as `draws`: codes to take instead of
                 drawing, where not negative; or None.
             on_row: Function called with the number of finished rows, or None.
+            choose: Function called after each row with its number and the
+                float32 array `(batch,)` of the summed log-probabilities of
+                its forced codes under the prior itself. It returns which
+                images go on, integers `(batch,)`, or None for all as they
+                are. See `Candidates`.
 
         Returns:
             Tuple of the int32 array `(batch, height, width)` of codes, the
@@ -113,7 +127,7 @@ class CachedSampler:
             rows, inputs = self._rows_above(
                 state.class_vector, state.condition, state.above, np.int32(row)
             )
-            first, memory, row_codes, log_probability, logits = (
+            first, memory, row_codes, log_probability, forced_part, logits = (
                 self._row_function(row)(
                     prior_state.PriorState(
                         state.weights, None, None, rows[:1], state.memory
@@ -128,6 +142,13 @@ class CachedSampler:
             total = total + ops.convert_to_numpy(log_probability)
             if self.keep_logits:
                 all_logits.append(ops.convert_to_numpy(logits))
+            if choose is not None:
+                chosen = choose(row, ops.convert_to_numpy(forced_part))
+                if chosen is not None:
+                    state = self._take(state, chosen)
+                    total = total[chosen]
+                    codes = [x[chosen] for x in codes]
+                    all_logits = [x[chosen] for x in all_logits]
             if on_row is not None:
                 on_row(row + 1)
         return (
@@ -152,6 +173,17 @@ class CachedSampler:
                 prior, functools.partial(prior_state.start, prior, batch_size)
             )
         return self._start_functions[batch_size](coarser, labels)
+
+    def _take(self, state, chosen):
+        """The state of chosen images, which share coarser maps and labels."""
+        number = len(chosen)
+        chosen = np.concatenate(
+            [chosen + copy * number for copy in range(self._copies)]
+        ).astype("int32")
+        above, memory = keras.tree.map_structure(
+            lambda x: ops.take(x, chosen, axis=0), (state.above, state.memory)
+        )
+        return state._replace(above=above, memory=memory)
 
     def _row_function(self, row):
         """The compiled `_draw_row` of a row."""
@@ -180,9 +212,9 @@ class CachedSampler:
 
         Returns:
             Tuple of what `end_row` changes in the state (the first of `above`,
-            and the memory), the codes, their summed log-probability, and the
-            logits `(batch, width, num_embeddings)`, of width 0 unless they are
-            kept.
+            and the memory), the codes, their summed log-probability, that of
+            the forced ones among them, and the logits `(batch, width,
+            num_embeddings)`, of width 0 unless they are kept.
         """
         prior = self.prior
         width = prior.code_shapes[-1][1]
@@ -192,7 +224,7 @@ class CachedSampler:
         forced = ops.transpose(forced)
 
         def body(column, loop):
-            row_state, total, kept = loop
+            row_state, total, forced_part, kept = loop
             logits, row_state = prior_state.step(
                 prior, cropped, row_state, column
             )
@@ -207,7 +239,7 @@ class CachedSampler:
             code = ops.where(forced[column] < 0, drawn, forced[column])  # (B,)
             log_probability = ops.take_along_axis(
                 ops.log_softmax(logits, axis=-1), code[:, None], axis=-1
-            )
+            )[:, 0]
             if self.keep_logits:
                 here = (ops.arange(width) == column)[:, None]
                 kept = ops.where(here, logits[:, None], kept)
@@ -218,19 +250,23 @@ class CachedSampler:
                 column,
                 ops.tile(code, [self._copies]),
             )
-            return row_state, total + log_probability[:, 0], kept
+            forced_part = forced_part + ops.where(
+                forced[column] < 0, 0.0, log_probability
+            )
+            return row_state, total + log_probability, forced_part, kept
 
         kept = (number, width if self.keep_logits else 0, prior.num_embeddings)
-        row_state, total, kept = ops.fori_loop(
+        row_state, total, forced_part, kept = ops.fori_loop(
             0,
             width,
             body,
             (
                 prior_state.empty_row(prior, *inputs),
                 ops.zeros((number,), prior.logits_dtype),
+                ops.zeros((number,), prior.logits_dtype),
                 ops.zeros(kept, prior.logits_dtype),
             ),
         )
         state = prior_state.end_row(prior, state, row_state)
         codes = row_state.codes[:number]
-        return state.above[0], state.memory, codes, total, kept
+        return state.above[0], state.memory, codes, total, forced_part, kept

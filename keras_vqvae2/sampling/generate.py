@@ -7,11 +7,15 @@ import numpy as np
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.models._inputs import to_array
+from keras_vqvae2.sampling.candidates import Candidates
 from keras_vqvae2.sampling.draws import uniform_draws
 
 # They come as one array; another seed gives others.
 MAX_IMAGES = 2**20
 MAX_SEED = 2**63 - 1
+MAX_CANDIDATES = 2**10
+# Candidate j of the image with the id k has the id k + j * 2**48.
+_CANDIDATE = 2**48
 
 
 def generate_codes(
@@ -26,6 +30,8 @@ def generate_codes(
     verbose=0,
     on_row=None,
     image_ids=None,
+    forced=None,
+    num_candidates=1,
 ):
     """Codes of new images.
 
@@ -42,6 +48,11 @@ def generate_codes(
         on_row: As for `VQVAE2.generate`.
         image_ids: Integers `(num_images,)` that fix the draws of the images,
             or None for 0, 1, 2, ...
+        forced: For each level an integer array `(num_images, height_i,
+            width_i)`: codes to take instead of drawing, where not negative;
+            or None.
+        num_candidates: Candidates for each image, with `forced`; see
+            `Candidates`.
 
     Returns:
         Tuple of int32 arrays `(num_images, height_i, width_i)`, coarse to
@@ -57,6 +68,7 @@ def generate_codes(
     num_images = count_images(num_images, labels, codes)
     check_integer("batch_size", batch_size)
     check_integer("seed", seed, minimum=0, maximum=MAX_SEED)
+    check_integer("num_candidates", num_candidates, maximum=MAX_CANDIDATES)
     if image_ids is None:
         image_ids = np.arange(num_images)
     for level in range(len(codes), len(level_names)):
@@ -84,6 +96,8 @@ def generate_codes(
                 seed,
                 verbose,
                 on_row and functools.partial(on_row, level_names[level]),
+                None if forced is None else forced[level],
+                num_candidates,
             ):
                 batches.append(batch)
         except KeyboardInterrupt:
@@ -112,11 +126,21 @@ def count_images(num_images, labels, codes=()):
 
 
 def _draw_level(
-    sampler, codes, labels, image_ids, batch_size, seed, verbose, on_row
+    sampler,
+    codes,
+    labels,
+    image_ids,
+    batch_size,
+    seed,
+    verbose,
+    on_row,
+    forced,
+    num_candidates,
 ):
     """Batches of a level's codes; `codes` are the coarser levels'."""
-    height, width = sampler.prior.code_shapes[-1]
-    num_images = len(image_ids)
+    size = height, _ = sampler.prior.code_shapes[-1]
+    level, num_images = len(codes), len(image_ids)
+    batch_size = max(1, batch_size // num_candidates)
     progress = keras.utils.Progbar(
         num_images * height, verbose=verbose, unit_name="row"
     )
@@ -132,17 +156,28 @@ def _draw_level(
         # A smaller last batch would be compiled by itself.
         padding = min(batch_size, num_images) - count
         padded = np.pad(images, (0, padding), mode="edge")
+        candidates = None
+        if num_candidates > 1:
+            candidates = Candidates(
+                seed, image_ids[padded], num_candidates, height, level
+            )
+        rows = np.repeat(padded, num_candidates)
+        ids = image_ids[rows] + np.tile(
+            np.arange(num_candidates) * _CANDIDATE, len(padded)
+        )
         drawn, _, _ = sampler.sample(
             # Each level has its own draws.
-            uniform_draws(
-                seed, image_ids[padded], (height, width), level=len(codes)
-            ),
-            [x[padded] for x in codes],
-            None if labels is None else labels[padded],
+            uniform_draws(seed, ids, size, level=level),
+            [x[rows] for x in codes],
+            None if labels is None else labels[rows],
+            None if forced is None else forced[rows],
             on_row=lambda row, start=start, count=count: report(
                 start * height + count * row
             ),
+            choose=candidates,
         )
+        if candidates is not None:
+            drawn = drawn[candidates.final()]
         yield drawn[:count]
 
 
