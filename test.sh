@@ -3,7 +3,9 @@
 #
 #   bash test.sh [BACKEND ...]     tensorflow, jax, torch; default: tensorflow
 #
-# PYTHON names the interpreter, 3.11 or newer (default: python3).
+# PYTHON names the interpreter, 3.11 or newer (default: python3). With
+# EXTRAS=test,demo,docs, tests of the demo page and of the notebooks run, too;
+# the first also needs chromium and chromedriver.
 set -euo pipefail
 cd "$(dirname "$0")"
 backends=("${@:-tensorflow}")
@@ -24,7 +26,7 @@ for backend in "${backends[@]}"; do
         ;;
     esac
 done
-"${pip[@]}" --editable ".[test]"
+"${pip[@]}" --editable ".[${EXTRAS:-test}]"
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

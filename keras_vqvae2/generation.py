@@ -143,6 +143,7 @@ class GenerateMixin:
         seed=0,
         batch_size=16,
         verbose=0,
+        on_row=None,
         classifier=None,
         num_candidates=1,
     ):
@@ -166,6 +167,9 @@ class GenerateMixin:
             seed: Integer that fixes the images.
             batch_size: Images at a time.
             verbose: 1 for a progress bar for each level, 0 for none.
+            on_row: Function called after each row of codes with the level's
+                name, the finished rows of all images and their number in the
+                end, for a progress bar of one's own; or None.
             classifier: Keras model from images, pixel values 0..255, to one
                 logit or probability for each class; with `num_candidates`.
             num_candidates: Candidates that are drawn for each image. The one
@@ -197,6 +201,7 @@ class GenerateMixin:
             "seed": seed,
             "batch_size": batch_size,
             "verbose": verbose,
+            "on_row": on_row,
         }
         if classifier is not None:
             return rejection.generate_best(

@@ -37,6 +37,7 @@ ORDER = (
     "pytorch_import",
     "recipes",
     "evaluation",
+    "demo",
     "cli",
 )
 FILES = {

@@ -31,6 +31,7 @@ COMMANDS = {
     "vary": "Keep the coarsest codes of an image and draw the others anew.",
     "surprise": "Show where images are unlikely under the priors; rank them.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
+    "demo": "Show in a browser what models can do.",
     "push": "Publish all of weights/ on the Hugging Face Hub.",
 }
 

@@ -1,5 +1,7 @@
 """Codes of new images, level by level (algorithm 2)."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -26,6 +28,7 @@ def generate_codes(
     seed=0,
     batch_size=16,
     verbose=0,
+    on_row=None,
     image_ids=None,
     forced=None,
     num_candidates=1,
@@ -42,6 +45,7 @@ def generate_codes(
         seed: As for `VQVAE2.generate`.
         batch_size: As for `VQVAE2.generate`.
         verbose: As for `VQVAE2.generate`.
+        on_row: As for `VQVAE2.generate`.
         image_ids: Integers `(num_images,)` that fix the draws of the images,
             or None for 0, 1, 2, ...
         forced: For each level an integer array `(num_images, height_i,
@@ -91,6 +95,7 @@ def generate_codes(
                 batch_size,
                 seed,
                 verbose,
+                on_row and functools.partial(on_row, level_names[level]),
                 None if forced is None else forced[level],
                 num_candidates,
             ):
@@ -128,6 +133,7 @@ def _draw_level(
     batch_size,
     seed,
     verbose,
+    on_row,
     forced,
     num_candidates,
 ):
@@ -138,6 +144,12 @@ def _draw_level(
     progress = keras.utils.Progbar(
         num_images * height, verbose=verbose, unit_name="row"
     )
+
+    def report(done):
+        progress.update(done)
+        if on_row is not None:
+            on_row(done, num_images * height)
+
     for start in range(0, num_images, batch_size):
         images = np.arange(start, min(start + batch_size, num_images))
         count = len(images)
@@ -159,7 +171,7 @@ def _draw_level(
             [x[rows] for x in codes],
             None if labels is None else labels[rows],
             None if forced is None else forced[rows],
-            on_row=lambda row, start=start, count=count: progress.update(
+            on_row=lambda row, start=start, count=count: report(
                 start * height + count * row
             ),
             choose=candidates,

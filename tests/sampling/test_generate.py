@@ -122,9 +122,22 @@ def test_progress(model, monkeypatch, capsys):
             reports[-1].append(current)
 
     monkeypatch.setattr(keras.utils, "Progbar", Progbar)
-    model.generate(labels=[0, 1, 2], batch_size=2, verbose=1)
+    rows = []
+    model.generate(
+        labels=[0, 1, 2],
+        batch_size=2,
+        verbose=1,
+        on_row=lambda *report: rows.append(report),
+    )
     # Two rows of three images, then four; the second batch has one image.
     assert reports == [[6, 2, 4, 5, 6], [12, 2, 4, 6, 8, 9, 10, 11, 12]]
+    assert rows == [
+        (level, done, total)
+        for level, (total, *finished) in zip(
+            ("top", "bottom"), reports, strict=True
+        )
+        for done in finished
+    ]
     printed = capsys.readouterr().out.splitlines()
     assert "top" in printed[0] and "bottom" in printed[1]
 
