@@ -1,10 +1,9 @@
-from keras_vqvae2 import recipes
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_data
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.files import shown
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -33,8 +32,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    count = recipes.extract_codes(
-        from_pretrained(args.model),
+    count = keras_vqvae2.recipes.extract_codes(
+        keras_vqvae2.from_pretrained(args.model),
         args.data,
         args.output,
         image_size=args.image_size,

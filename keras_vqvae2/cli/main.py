@@ -30,13 +30,17 @@ COMMANDS = {
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
     "push": "Publish all of weights/ on the Hugging Face Hub.",
 }
+# None of them imports it for its options: Keras and its backend take seconds.
+WITHOUT_KERAS = ("list", "info", "push")
 
 
-def main(argv=None):
+def main(argv=None, start=None):
     """Runs the command line.
 
     Args:
         argv: List of arguments, `sys.argv[1:]` if None.
+        start: Function that is called before a command that needs Keras, or
+            None.
 
     Returns:
         Exit code: 0, or 2 after one line on stderr that says what was wrong,
@@ -55,6 +59,8 @@ def main(argv=None):
             args = parser.parse_args(argv)
             flags = set(vars(args))
             warnings.showwarning = _show_warning
+            if start is not None and command not in WITHOUT_KERAS:
+                start()
             args.run(args)
             sys.stdout.flush()
     except (

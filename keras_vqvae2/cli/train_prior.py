@@ -1,19 +1,16 @@
 import pathlib
 import sys
 
-import keras
-
-from keras_vqvae2 import recipes
-from keras_vqvae2.backend.distribution import distribute
+import keras_vqvae2
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.cli.options import add_training_options
 from keras_vqvae2.cli.options import described
 from keras_vqvae2.cli.options import flag
 from keras_vqvae2.cli.options import training_options
-from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
-from keras_vqvae2.models import PixelSNAILPrior
-from keras_vqvae2.vqvae2 import from_pretrained
+
+keras = LazyModule("keras")
 
 # As large as a CPU can train; the paper's sizes are in the presets.
 _SIZES = {
@@ -50,7 +47,7 @@ def add_arguments(parser):
         action="store_true",
         help="start from the prior that --model has",
     )
-    texts = described(PixelSNAILPrior)
+    texts = described("models/pixel_snail_prior.py", "PixelSNAILPrior")
     for name, default in _SIZES.items():
         model.add_argument(
             flag(name),
@@ -64,9 +61,9 @@ def add_arguments(parser):
 
 def run(args):
     options = training_options(args, int(sys.stdout.isatty()))
-    with distribute(args.strategy):
+    with keras_vqvae2.training.distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
-        model = from_pretrained(args.model, dtype=args.dtype)
+        model = keras_vqvae2.from_pretrained(args.model, dtype=args.dtype)
         names = model.vqvae.level_names
         if args.level not in names:
             raise ValueError(
@@ -75,7 +72,7 @@ def run(args):
             )
         prior = _prior(args, model)
         prior.rematerialize = args.rematerialize
-        recipes.train_prior(
+        keras_vqvae2.recipes.train_prior(
             model,
             args.level,
             prior,
@@ -110,7 +107,7 @@ def _prior(args, model):
                 f"choose from {', '.join(priors)}."
             )
         sizes = priors[args.level]
-    codes, labels, _ = read_code_shards(args.codes)
+    codes, labels, _ = keras_vqvae2.data.read_code_shards(args.codes)
     number = model.vqvae.level_names.index(args.level) + 1
     arguments = {
         **sizes,
@@ -121,4 +118,4 @@ def _prior(args, model):
         "num_classes": None if labels is None else int(labels.max()) + 1,
         **given,
     }
-    return PixelSNAILPrior(**arguments, dtype=args.dtype)
+    return keras_vqvae2.PixelSNAILPrior(**arguments, dtype=args.dtype)

@@ -5,11 +5,10 @@ import os
 import pathlib
 import re
 
-import huggingface_hub
-
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.hub.config import CARD
 from keras_vqvae2.hub.config import CONFIG
 from keras_vqvae2.hub.config import CONTEXT
@@ -25,6 +24,8 @@ from keras_vqvae2.hub.presets import bundled_weights
 from keras_vqvae2.hub.presets import default_owner
 from keras_vqvae2.hub.store import folder_snapshot
 from keras_vqvae2.levels import level_names
+
+huggingface_hub = LazyModule("huggingface_hub")
 
 
 def save_folder(

@@ -11,12 +11,13 @@ from keras_vqvae2.backend.distribution import num_replicas
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.files import check_writable
-from keras_vqvae2.recipes.training_options import LEARNING_RATES
-from keras_vqvae2.recipes.training_options import OPTIMIZERS
+from keras_vqvae2.training import Muon
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
+from keras_vqvae2.training_options import LEARNING_RATES
 
+OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
 CHECKPOINT = "checkpoint.safetensors"
 
 

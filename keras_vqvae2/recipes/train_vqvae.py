@@ -8,7 +8,7 @@ from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
 from keras_vqvae2.recipes._run import validation_batches
-from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.vqvae2 import VQVAE2
 

@@ -1,15 +1,14 @@
-import dataclasses
+"""Options of a training, for functions and the command line alike."""
 
-import keras
+import dataclasses
 
 from keras_vqvae2.arguments import CheckedArguments
 from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import check_schedule
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
-from keras_vqvae2.training import Muon
-from keras_vqvae2.training.warmup_stable_decay import check_schedule
 
-OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
+# By optimizer.
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 
 
@@ -52,10 +51,10 @@ class TrainingOptions(CheckedArguments):
     steps: int = integer(1, 2**53, 250_000)
     batch_size: int = integer(1, 2**31 - 1, 128)
     optimizer: str = argument(
-        lambda value: value in tuple(OPTIMIZERS),
-        f"one of {', '.join(OPTIMIZERS)}",
+        lambda value: value in tuple(LEARNING_RATES),
+        f"one of {', '.join(LEARNING_RATES)}",
         "muon",
-        choices=tuple(OPTIMIZERS),
+        choices=tuple(LEARNING_RATES),
     )
     learning_rate: float | None = number(
         0, 1e3, None, above=True, optional=True
