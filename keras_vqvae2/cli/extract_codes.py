@@ -23,9 +23,14 @@ def add_arguments(parser):
         action="store_true",
         help="add each image flipped horizontally",
     )
+    parser.add_argument(
+        "--image-size",
+        type=positive,
+        help="height and width of the center crops (default: those that the "
+        "model was trained on, or 256)",
+    )
     add_numbers(
         parser,
-        ("image-size", positive, 256, "height and width of the center crops"),
         ("batch-size", positive, 16, "images at a time"),
         ("shard-size", positive, 4096, "images in a file"),
     )

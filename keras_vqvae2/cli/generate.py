@@ -15,12 +15,15 @@ from keras_vqvae2.visualization import save_image
 
 
 def add_arguments(parser):
-    add_model(parser)
+    add_model(parser, "vqvae2-cifar10")  # the one that has priors
     parser.add_argument(
         "-o", "--output", required=True, help="folder for the images"
     )
     parser.add_argument(
-        "--labels", type=int, nargs="+", help="class of each image"
+        "--labels",
+        type=_label,
+        nargs="+",
+        help="class of each image, by number or name",
     )
     parser.add_argument("--num-images", type=positive, help="number of images")
     parser.add_argument(
@@ -56,6 +59,11 @@ def add_arguments(parser):
         ("seed", int, 0, "fixes the images"),
         ("batch-size", positive, 16, "images at a time"),
     )
+
+
+def _label(text):
+    """A class by its number, or by its name."""
+    return int(text) if text.isdecimal() and text.isascii() else text
 
 
 def run(args):

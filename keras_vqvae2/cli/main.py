@@ -28,7 +28,7 @@ COMMANDS = {
     "train-prior": "Train the prior of one level of codes.",
     "generate": "Generate new images with priors.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
-    "push": "Publish all of weights/ on the Hugging Face Hub.",
+    "push": "Publish a model, or all of weights/, on the Hugging Face Hub.",
 }
 # None of them imports it for its options: Keras and its backend take seconds.
 WITHOUT_KERAS = ("list", "info", "push")

@@ -40,11 +40,11 @@ def add_numbers(parser, *rows):
         )
 
 
-def add_model(parser):
+def add_model(parser, default=DEFAULT_MODEL):
     """Adds `--model`."""
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=default,
         help="preset, folder, or Hub repository (default: %(default)s)",
     )
 
@@ -141,7 +141,7 @@ def add_training_options(parser):
 
 def _type(field):
     """Function for `type=`: the value of a text, in the field's bounds."""
-    kind = {int: int, str: str}.get(field.type, float)
+    kind = {int: int, int | None: int, str: str}.get(field.type, float)
 
     def value(text):
         value = kind(text)

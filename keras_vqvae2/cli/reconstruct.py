@@ -58,7 +58,8 @@ def run(args):
         save_image(output, picture)
         height, width = image.shape[:2]
         scores.append(psnr(image[None], reconstruction)[0])
-        bits.append(model.bits_per_pixel(height, width))
+        size = len(model.compress(image[None])[0])
+        bits.append(8 * size / (height * width))
         print(
             f"[{i + 1}/{len(paths)}] {shown(path)}: {width}x{height}, "
             f"PSNR {scores[-1]:.2f} dB, {bits[-1]:.3f} bits per pixel "

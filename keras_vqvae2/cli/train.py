@@ -28,6 +28,7 @@ _SIZES = (
 def add_arguments(parser):
     add_data(parser)
     add_training_options(parser)
+    parser.add_argument("--name", help="name of the saved model")
     parser.add_argument("--validation-data", help="as --data, for validation")
     parser.add_argument(
         "--validation-split",
@@ -90,6 +91,7 @@ def run(args):
             resize=args.resize,
             data_dir=args.data_dir,
             download=args.download,
+            name=args.name,
             options=options,
         )
     print(f"Trained model: {shown(pathlib.Path(args.output, 'model'))}")

@@ -37,6 +37,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--validation-codes", help="the same, for validation")
     add_training_options(parser)
+    parser.add_argument("--name", help="name of the saved model")
     model = parser.add_argument_group("prior")
     start = model.add_mutually_exclusive_group()
     start.add_argument(
@@ -79,6 +80,7 @@ def run(args):
             args.codes,
             args.output,
             validation_codes=args.validation_codes,
+            name=args.name,
             options=options,
         )
     folder = pathlib.Path(args.output, "model")
@@ -107,15 +109,19 @@ def _prior(args, model):
                 f"choose from {', '.join(priors)}."
             )
         sizes = priors[args.level]
-    codes, labels, _ = keras_vqvae2.data.read_code_shards(args.codes)
+    codes, labels, index = keras_vqvae2.data.read_code_shards(args.codes)
     number = model.vqvae.level_names.index(args.level) + 1
+    num_classes = None if labels is None else int(labels.max()) + 1
+    names = index.get("source", {}).get("label_names")
+    if num_classes is not None and names is not None:
+        num_classes = len(names)
     arguments = {
         **sizes,
         "code_shapes": [
             level.shape[1:] for level in list(codes.values())[:number]
         ],
         "num_embeddings": model.vqvae.num_embeddings,
-        "num_classes": None if labels is None else int(labels.max()) + 1,
+        "num_classes": num_classes,
         **given,
     }
     return keras_vqvae2.PixelSNAILPrior(**arguments, dtype=args.dtype)

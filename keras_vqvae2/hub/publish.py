@@ -35,6 +35,8 @@ def save_folder(
     name=None,
     priors=None,
     context=None,
+    labels=None,
+    image_size=None,
     overwrite=False,
     card=None,
     license=None,
@@ -53,6 +55,8 @@ def save_folder(
             called one at a time.
         context: Object with the attributes `config`, a `ContextConfig`, and
             `arrays`, a dict of NumPy arrays, or None.
+        labels: As for `ModelConfig`.
+        image_size: As for `ModelConfig`.
         overwrite: As for `VQVAE2.save_pretrained`.
         card: As for `VQVAE2.save_pretrained`.
         license: As for `VQVAE2.save_pretrained`.
@@ -81,6 +85,8 @@ def save_folder(
             VQVAEConfig.from_model(vqvae.get_config()),
             prior_configs,
             None if context is None else context.config,
+            labels,
+            image_size,
         )
         (new / CONFIG).write_text(config.to_json(), "utf-8")
         names = [CONFIG, WEIGHTS, *map(prior_file, prior_configs)]

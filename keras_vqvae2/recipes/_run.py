@@ -66,6 +66,7 @@ def run(
     arguments,
     options,
     make_picture=None,
+    validated=None,
 ):
     """Trains a model of either stage.
 
@@ -77,6 +78,7 @@ def run(
         arguments: Dict for `arguments.json`, beside model and options.
         options: `TrainingOptions`.
         make_picture: As for `TrainingLog`.
+        validated: `validation` of `TrainingLog`.
 
     Returns:
         The history, a dict of lists.
@@ -119,7 +121,11 @@ def run(
         callbacks=[
             # Once the checkpoint is known to fit.
             keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
-            *([TrainingLog(output, make_picture)] if is_chief() else []),
+            *(
+                [TrainingLog(output, make_picture, True, validated)]
+                if is_chief()
+                else []
+            ),
         ],
         verbose=options.verbose,
     )
