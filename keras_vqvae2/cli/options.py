@@ -1,13 +1,15 @@
 """Options that several commands share."""
 
 import argparse
+import ast
 import dataclasses
-import inspect
+import pathlib
 import re
 
+import keras_vqvae2
 from keras_vqvae2.backend.distribution import STRATEGIES
 from keras_vqvae2.codec.code_pool import num_cores
-from keras_vqvae2.recipes import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
 
@@ -38,11 +40,11 @@ def add_numbers(parser, *rows):
         )
 
 
-def add_model(parser):
+def add_model(parser, default=DEFAULT_MODEL):
     """Adds `--model`."""
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=default,
         help="preset, folder, or Hub repository (default: %(default)s)",
     )
 
@@ -135,13 +137,19 @@ def add_reading(parser):
     )
 
 
-def described(documented):
-    """Help texts by argument name, from a docstring's Args.
+def described(file, name):
+    """Help texts by argument name, from the Args of a class's docstring.
+
+    The class is not imported: that takes Keras and seconds.
 
     Args:
-        documented: Class with a docstring.
+        file: Path of its file in the package.
+        name: Name of the class.
     """
-    text = inspect.getdoc(documented).partition("\nArgs:\n")[2]
+    source = pathlib.Path(keras_vqvae2.__file__).parent / file
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            text = ast.get_docstring(node).partition("\nArgs:\n")[2]
     text = text.partition("\n\n")[0] + "\n"
     texts = {}
     for name, description in re.findall(
@@ -158,7 +166,7 @@ def add_training_options(parser):
     parser.add_argument(
         "--output", required=True, help="folder for the results"
     )
-    texts = described(TrainingOptions)
+    texts = described("training_options.py", "TrainingOptions")
     for field in dataclasses.fields(TrainingOptions):
         name, text = field.name, texts[field.name]
         if name == "verbose":
@@ -191,7 +199,7 @@ def add_training_options(parser):
 
 def _type(field):
     """Function for `type=`: the value of a text, in the field's bounds."""
-    kind = {int: int, str: str}.get(field.type, float)
+    kind = {int: int, int | None: int, str: str}.get(field.type, float)
 
     def value(text):
         value = kind(text)

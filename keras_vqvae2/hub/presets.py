@@ -158,7 +158,7 @@ PRESETS = {
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "137e71a591614d82ba0810b77895c50763aa2f453289ff9fc5e77e0604cc11ff"
+            "805e9b9c9429436e63cb9e057ee6fd1113533b56c43dfa2c03b5d576f3d70d86"
         ),
     ),
     "vqvae2-faces64": Preset(
