@@ -11,7 +11,7 @@ more or less steps of each phase.
 import _zoo
 
 from keras_vqvae2.interrupts import run_program
-from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 
 HOURS = 3.0
 

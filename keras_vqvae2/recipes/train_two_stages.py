@@ -43,9 +43,10 @@ def train_two_stages(
     """Trains both stages (algorithms 1 and 2) and generates images.
 
     `output` gets a folder for stage 1 (`vqvae/`), for the codes (`codes/`,
-    with `validation_data` also `validation-codes/`) and for each prior (`top/`, ...), as written by `train_vqvae`,
-    `extract_codes` and `train_prior`, and `samples.png`. After a kill, call it
-    again: finished parts are kept, and the interrupted one resumes. Inside
+    with `validation_data` also `validation-codes/`) and for each prior
+    (`top/`, ...), as written by `train_vqvae`, `extract_codes` and
+    `train_prior`, and `samples.png`. After a kill, call it again: finished
+    parts are kept, and the interrupted one resumes. Inside
     `keras_vqvae2.training.distribute` it trains on all devices; the workers
     share `output`.
 
