@@ -32,6 +32,7 @@ ORDER = (
     "tiles",
     "compression",
     "generation",
+    "export",
     "vqvae2",
     "pytorch_import",
     "recipes",
