@@ -11,6 +11,7 @@ from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
 from keras_vqvae2.compression import check_rate_weight
 from keras_vqvae2.editing import EditMixin
+from keras_vqvae2.export import export_saved_model
 from keras_vqvae2.generation import GenerateMixin
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
@@ -283,6 +284,24 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             decoded = self.decode(codes, levels, batch_size)
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)
+
+    def export(self, folder):
+        """Writes encoder and decoder as a TensorFlow SavedModel.
+
+        It needs TensorFlow alone, and has the functions `encode` (uint8
+        images `(batch, height, width, channels)`, height and width multiples
+        of `vqvae.total_stride`, to maps of int32 codes) and `decode` (the
+        maps, one argument for each level, coarse to fine, to uint8 images).
+
+        Args:
+            folder: Folder to write, which must not exist.
+
+        Raises:
+            FileExistsError: If the folder exists.
+            ValueError: If the backend is not TensorFlow.
+            OSError: If the folder cannot be written.
+        """
+        export_saved_model(self.vqvae, folder)
 
     def bits_per_pixel(self, height, width):
         """Bits of the codes per pixel of an image, under a uniform prior."""

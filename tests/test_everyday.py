@@ -178,3 +178,23 @@ def test_bmp_and_tiff(tmp_path, suffix):
         tmp_path, 5, 1, training=False
     )
     np.testing.assert_array_equal(next(iter(dataset))[0], pixels[:, 1:6])
+
+
+def test_export(tmp_path):
+    model = named_model()
+    if keras.backend.backend() != "tensorflow":
+        with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
+            model.export(tmp_path / "saved")
+        return
+    tf = pytest.importorskip("tensorflow")
+    model.export(tmp_path / "saved")
+    with pytest.raises(FileExistsError, match="name another folder"):
+        model.export(tmp_path / "saved")
+    saved = tf.saved_model.load(tmp_path / "saved")
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), "uint8")
+    codes = saved.encode(images)
+    for ours, theirs in zip(model.encode(images), codes, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    decoded = saved.decode(*codes).numpy().astype(int)
+    # Another program may round 127.49999 and 127.50001 apart.
+    assert abs(decoded - model.decode(codes)).max() <= 1

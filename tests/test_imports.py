@@ -35,6 +35,7 @@ ORDER = (
     "editing",
     "surprise",
     "anomalies",
+    "export",
     "vqvae2",
     "pytorch_import",
     "recipes",
