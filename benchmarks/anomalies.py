@@ -146,14 +146,14 @@ def main():
         sets[kind], masks[kind] = planted(held, kind, generator)
     expected, _ = scores(model, usual)
     typical = np.median(expected["excess"])
-    names = [*expected, "|excess - median|"]
-    expected["|excess - median|"] = abs(expected["excess"] - typical)
+    names = [*expected, "distance of excess"]
+    expected["distance of excess"] = abs(expected["excess"] - typical)
     print("| images |", " | ".join(names), "| pixels: bits, smoothed |", end="")
     print(" pixels: reconstruction error |")
     print("|---" * (len(names) + 3) + "|")
     for name, images in sets.items():
         found, maps = scores(model, images)
-        found["|excess - median|"] = abs(found["excess"] - typical)
+        found["distance of excess"] = abs(found["excess"] - typical)
         cells = [f"{auroc(expected[key], found[key]):.3f}" for key in names]
         mask = masks.get(name)
         cells += [
