@@ -1,8 +1,8 @@
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
-from keras_vqvae2.demo import serve
-from keras_vqvae2.demo.server import HOST
-from keras_vqvae2.demo.server import PORT
+
+HOST, PORT = "127.0.0.1", 7860
 
 
 def add_arguments(parser):
@@ -20,4 +20,4 @@ def add_arguments(parser):
 
 
 def run(args):
-    serve(args.model, args.host, args.port)
+    keras_vqvae2.demo.serve(args.model, args.host, args.port)

@@ -1,10 +1,12 @@
 import pathlib
 
 import keras_vqvae2
+from keras_vqvae2.cli.options import MODEL_WITH_PRIORS
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import add_sampling
+from keras_vqvae2.cli.options import label
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import sampling_options
 from keras_vqvae2.cli.paths import check_outputs
@@ -17,13 +19,13 @@ from keras_vqvae2.visualization import save_image
 
 
 def add_arguments(parser):
-    add_model(parser, "vqvae2-cifar10")  # the one that has priors
+    add_model(parser, MODEL_WITH_PRIORS)
     parser.add_argument(
         "-o", "--output", required=True, help="folder for the images"
     )
     parser.add_argument(
         "--labels",
-        type=_label,
+        type=label,
         nargs="+",
         help="class of each image, by number or name",
     )
@@ -45,11 +47,6 @@ def add_arguments(parser):
         ),
     )
     add_sampling(parser)
-
-
-def _label(text):
-    """A class by its number, or by its name."""
-    return int(text) if text.isdecimal() and text.isascii() else text
 
 
 def run(args):

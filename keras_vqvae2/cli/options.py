@@ -12,6 +12,7 @@ from keras_vqvae2.codec.code_pool import num_cores
 from keras_vqvae2.training_options import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
+MODEL_WITH_PRIORS = "vqvae2-cifar10"
 
 
 def flag(name):
@@ -86,6 +87,11 @@ def sampling_options(args):
     return {name: getattr(args, name) for name in (*names, "batch_size")}
 
 
+def label(text):
+    """A class by its number, or by its name."""
+    return int(text) if text.isdecimal() and text.isascii() else text
+
+
 def add_editing(parser):
     """Adds what `inpaint` and `vary` share."""
     parser.add_argument("image", help="image file")
@@ -96,12 +102,14 @@ def add_editing(parser):
         help="image file for the variants, side by side",
     )
     parser.add_argument(
-        "--label", type=int, help="class of the image (default: none)"
+        "--label",
+        type=label,
+        help="class of the image, by number or name (default: none)",
     )
     add_numbers(parser, ("num-variants", positive, 1, "images to make"))
     add_sampling(parser)
     add_overwrite(parser)
-    add_model(parser)
+    add_model(parser, MODEL_WITH_PRIORS)
 
 
 def editing_options(args):
