@@ -12,6 +12,7 @@ from keras_vqvae2 import registration
 if typing.TYPE_CHECKING:  # for editors, which run nothing
     from keras_vqvae2 import codec
     from keras_vqvae2 import data
+    from keras_vqvae2 import demo
     from keras_vqvae2 import evaluation
     from keras_vqvae2 import hub
     from keras_vqvae2 import layers
@@ -33,6 +34,7 @@ __all__ = [
     "VQVAE2",
     "codec",
     "data",
+    "demo",
     "evaluation",
     "from_pretrained",
     "from_pytorch",

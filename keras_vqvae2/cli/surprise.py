@@ -43,9 +43,9 @@ def run(args):
     # From black to the brightest: half as much again as codes of no prior.
     high = 1.5 * math.log2(model.vqvae.num_embeddings)
     rows = []
-    for batch in keras_vqvae2.images.batches_of(
-        list(zip(paths, outputs, strict=True)), _BATCH_SIZE
-    ):
+    pairs = list(zip(paths, outputs, strict=True))
+    for start in range(0, len(pairs), _BATCH_SIZE):
+        batch = pairs[start : start + _BATCH_SIZE]
         images = _stacked([path for path, _ in batch])
         labels = None if args.label is None else [args.label] * len(images)
         surprise = model.surprise(images, labels, batch_size=_BATCH_SIZE)
