@@ -35,14 +35,23 @@ class GenerateMixin:
                 f"{', '.join(self.priors) or 'none'}."
             )
 
-    def keep_priors(self):
-        """Keeps all priors in memory, for many calls of `generate`.
+    def keep_priors(self, max_bytes=None):
+        """Keeps priors in memory, for many calls of `generate`.
 
-        Otherwise each call loads and compiles them again, one at a time, so
-        that only one of them takes memory.
+        Small ones stay by themselves once they were used: up to 256 MiB
+        together, at 4 bytes a parameter. Larger ones are loaded and compiled
+        in each call, one at a time, so that only one takes memory.
+
+        Args:
+            max_bytes: None loads all priors now and keeps them. A number is
+                the bound from now on, in place of 256 MiB; those that are
+                kept are let go. 0 keeps none.
 
         Returns:
             This model.
+
+        Raises:
+            ValueError: If `max_bytes` is no integer, or negative.
 
         Example:
 
@@ -51,7 +60,14 @@ class GenerateMixin:
         assert all(prior.built for prior in model.priors.values())
         ```
         """
-        self.priors.keep()
+        if max_bytes is None:
+            self.priors.keep()
+        else:
+            self.priors.keep_bytes = check_integer(
+                "max_bytes", max_bytes, minimum=0
+            )
+            self.priors.let_go()
+            self._samplers.clear()
         return self
 
     def load_sampler(self, level, **options):
@@ -149,8 +165,8 @@ class GenerateMixin:
         """New images, level by level (algorithm 2).
 
         Image k depends on `seed`, k and its label alone, not on the number of
-        images nor on the batch size. Each prior is loaded when its turn comes
-        and let go after it; see also `keep_priors`.
+        images nor on the batch size. Each prior is loaded when its turn comes,
+        and let go after it unless it is small; see `keep_priors`.
 
         Args:
             num_images: Number of images; with `labels` it can be left out.
