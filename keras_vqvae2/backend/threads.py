@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 # Multiplications. Below, one operation of a network takes microseconds, and
-# its threads longer to meet: on a machine with other work 20 times as long.
+# its threads longer to meet: on a machine with other work some 15 times.
 _FEW = 2**26
 
 
