@@ -69,6 +69,12 @@ def restarts(counts, empty, candidates, dead_code_threshold):
         Tuple `(moved, new_count)`: booleans `(K,)`, and the count, a scalar,
         with which a moved code starts.
     """
+    # In its first 50 to 200 steps a model uses few codes, the coarsest map
+    # perhaps one: the encoder moves faster than moving averages follow, and
+    # full counts take 180 steps and more until they are found dead. Counts
+    # that start at 1% are found after 100. The codes then come back sooner
+    # and are fewer later: on faces at 64x64, 50% instead of 73% of the top
+    # codes in use after 400 steps, and 0.15 dB less.
     mean_count = ops.mean(counts)
     dead = counts < dead_code_threshold * mean_count
     # A moved code that nobody uses is dead again when its count has halved,

@@ -73,14 +73,15 @@ def _choice(q, w, num_candidates):
     return expected
 
 
-def test_two_candidates_by_enumeration(prior):
+@pytest.mark.parametrize(("num_candidates", "number"), [(2, 3000), (3, 8000)])
+def test_few_candidates_by_enumeration(prior, num_candidates, number):
     # All weights come after the last drawn code.
     forced = np.array([[-1, -1], [1, 2]])
     _, drawn, given = _parts(prior, forced)
     places = np.flatnonzero(drawn)
     expected = np.zeros(81)
-    expected[places] = _choice(drawn[places], given[places], 2)
-    counts = _drawn(prior, forced, 3000, 2)
+    expected[places] = _choice(drawn[places], given[places], num_candidates)
+    counts = _drawn(prior, forced, number, num_candidates)
     assert p_value(counts, expected) > 0.01
     assert p_value(counts, drawn) < 1e-6
 
