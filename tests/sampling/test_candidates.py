@@ -6,13 +6,14 @@ from test_exact_probabilities import MAPS
 from test_exact_probabilities import conditional_logits
 from test_exact_probabilities import map_probabilities
 from test_exact_probabilities import p_value
-from test_exact_probabilities import prior  # noqa: F401
+from test_exact_probabilities import prior as prior_fixture
 
 from keras_vqvae2.sampling import CachedSampler
 from keras_vqvae2.sampling import Candidates
 from keras_vqvae2.sampling import generate_codes
 
 LABEL = 1
+prior = prior_fixture
 
 
 def _drawn(prior, forced, number, num_candidates, **options):
@@ -50,7 +51,7 @@ def _parts(prior, forced, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7}])
-def test_one_candidate_follows_the_codes_before_it(prior, options):  # noqa: F811
+def test_one_candidate_follows_the_codes_before_it(prior, options):
     forced = np.array([[-1, 2], [-1, 0]])
     fits, drawn, given = _parts(prior, forced, **options)
     counts = _drawn(prior, forced, 4000, 1, **options)
@@ -61,56 +62,70 @@ def test_one_candidate_follows_the_codes_before_it(prior, options):  # noqa: F81
     assert p_value(counts, posterior / posterior.sum()) < 1e-6
 
 
-@pytest.mark.parametrize("num_candidates", [2, 3])
-def test_few_candidates_by_enumeration(prior, num_candidates):  # noqa: F811
-    # All weights come after the last drawn code: the choice is one among
-    # independent candidates, whose probabilities can be written down.
+def _choice(q, w, num_candidates):
+    """Probabilities of one among independent candidates, by its weight."""
+    expected = np.zeros(len(q))
+    for combination in np.ndindex((len(q),) * num_candidates):
+        mine = list(combination)
+        share = q[mine].prod() * w[mine] / w[mine].sum()
+        np.add.at(expected, mine, share)
+    assert expected.sum() == pytest.approx(1, abs=1e-6)
+    return expected
+
+
+def test_two_candidates_by_enumeration(prior):
+    # All weights come after the last drawn code.
     forced = np.array([[-1, -1], [1, 2]])
     _, drawn, given = _parts(prior, forced)
     places = np.flatnonzero(drawn)
-    q, w = drawn[places], given[places]
     expected = np.zeros(81)
-    for combination in np.ndindex((len(places),) * num_candidates):
-        mine = list(combination)
-        share = q[mine].prod() * w[mine] / w[mine].sum()
-        np.add.at(expected, places[mine], share)
-    assert expected.sum() == pytest.approx(1, abs=1e-6)
-    counts = _drawn(prior, forced, 4000, num_candidates)
+    expected[places] = _choice(drawn[places], given[places], 2)
+    counts = _drawn(prior, forced, 3000, 2)
     assert p_value(counts, expected) > 0.01
     assert p_value(counts, drawn) < 1e-6
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"temperature": 0.7}, {"guidance_scale": 1.5}]
-)
-def test_many_candidates_follow_all_given_codes(prior, options):  # noqa: F811
-    forced = np.array([[-1, 2], [-1, 0]])
-    if "guidance_scale" in options:
-        # Both copies of a guided image go on together: as if by themselves.
-        logits = conditional_logits(prior, LABEL)
-        free = conditional_logits(prior, 3)
-        guided = free + options["guidance_scale"] * (logits - free)
-        q = np.exp(guided)
-        q /= q.sum(axis=-1, keepdims=True)
-        q = np.take_along_axis(q, MAPS[..., None], -1)[..., 0]
-        fits, _, given = _parts(prior, forced)
-        posterior = q[:, 0, 0] * q[:, 1, 0] * given * fits
-    else:
-        _, drawn, given = _parts(prior, forced, **options)
-        posterior = drawn * given
-    posterior /= posterior.sum()
-    counts = _drawn(prior, forced, 1500, 64, **options)
-    assert p_value(counts, posterior) > 0.01
-    if not options:
-        np.testing.assert_allclose(
-            posterior, _conditional(prior, forced), atol=1e-6
-        )
+@pytest.mark.parametrize("guidance_scale", [1.0, 1.5])
+def test_many_candidates_follow_all_given_codes(prior, guidance_scale):
+    logits = conditional_logits(prior, LABEL)
+    free = conditional_logits(prior, 3)
+    q = np.exp(free + guidance_scale * (logits - free))
+    q /= q.sum(axis=-1, keepdims=True)
+    q = np.take_along_axis(q, MAPS[..., None], -1)[..., 0]
+    distance, forced, posterior = 0, None, None
+    for right, below in np.ndindex(3, 3):
+        codes = np.array([[-1, right], [-1, below]])
+        fits, _, given = _parts(prior, codes)
+        before = q[:, 0, 0] * q[:, 1, 0] * fits
+        after = before * given / (before * given).sum()
+        # What one candidate would give, from what many should.
+        apart = abs(before / before.sum() - after).sum() / 2
+        if apart > distance:
+            distance, forced, posterior = apart, codes, after
+    assert distance > 0.15
+    if guidance_scale == 1:
+        whole = map_probabilities(logits)
+        whole = whole * (MAPS[:, :, 1] == forced[:, 1]).all(axis=1)
+        np.testing.assert_allclose(posterior, whole / whole.sum(), atol=1e-6)
+    number = 1000
+    counts = _drawn(prior, forced, number, 16, guidance_scale=guidance_scale)
+    assert abs(counts / number - posterior).sum() / 2 < 0.06
 
 
-def _conditional(prior, forced):
-    fits, _, _ = _parts(prior, forced)
-    p = map_probabilities(conditional_logits(prior, LABEL)) * fits
-    return p / p.sum()
+@pytest.mark.once
+@pytest.mark.parametrize("num_candidates", [2, 3, 4])
+def test_choices_by_enumeration(num_candidates):
+    q = np.array([0.5, 0.3, 0.15, 0.05])
+    w = np.array([0.01, 0.2, 0.3, 0.9])
+    number = 5000
+    drawn = np.random.default_rng(0).choice(4, number * num_candidates, p=q)
+    candidates = Candidates(0, range(number), num_candidates, height=1)
+    chosen = candidates(0, np.log(w)[drawn])
+    if chosen is not None:  # None for two: one is half of them
+        drawn = drawn[chosen]
+    kept = drawn[candidates.final()]
+    expected = _choice(q, w, num_candidates)
+    assert p_value(np.bincount(kept, minlength=4), expected) > 0.01
 
 
 @pytest.mark.once
