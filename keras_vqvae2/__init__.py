@@ -18,6 +18,7 @@ _MODULE_OF = {
 _MODULES = (
     "codec",
     "data",
+    "demo",
     "evaluation",
     "hub",
     "layers",

@@ -1,8 +1,6 @@
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
-from keras_vqvae2.demo import serve
-from keras_vqvae2.demo.server import HOST
-from keras_vqvae2.demo.server import PORT
 
 
 def add_arguments(parser):
@@ -14,10 +12,10 @@ def add_arguments(parser):
     )
     add_numbers(
         parser,
-        ("host", str, HOST, "address to listen at; 0.0.0.0 is for everybody"),
-        ("port", positive, PORT, "port to listen at"),
+        ("host", str, "127.0.0.1", "address; 0.0.0.0 is for everybody"),
+        ("port", positive, 7860, "port to listen at"),
     )
 
 
 def run(args):
-    serve(args.model, args.host, args.port)
+    keras_vqvae2.demo.serve(args.model, args.host, args.port)
