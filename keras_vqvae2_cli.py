@@ -1,10 +1,10 @@
 """Starts the command `keras-vqvae2`.
 
-This is outside the package because most commands import Keras, and with it a
-backend that logs several lines as it starts. A command's output should be the
-command's own.
+Most commands import Keras, and with it a backend that logs several lines as it
+starts. A command's output should be the command's own.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,18 +13,10 @@ import sys
 def main():
     """Runs `keras_vqvae2.cli.main`; returns its exit code."""
     _open_streams()
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    handlers = _end_at_signals()
-    message = None if command.startswith("-") else _start_backend()
-    if message is not None:
-        print(f"keras-vqvae2: error: {message}", file=sys.stderr)
-        return 2
-    from keras_vqvae2 import cli
-
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with _ended_by_signals():
+        from keras_vqvae2 import cli
     try:
-        return cli.main()
+        return cli.main(start=_start_backend)
     finally:
         _flush()
 
@@ -51,14 +43,12 @@ def _flush():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end_at_signals():
+@contextlib.contextmanager
+def _ended_by_signals():
     """Ctrl-C and SIGTERM end the process, with one line.
 
     An exception would pass through imports of libraries, some of which turn
     it into another or drop it; and there is nothing to tidy up yet.
-
-    Returns:
-        The handlers before, by the number of the signal.
     """
     stderr = os.dup(2)  # The backend starts without.
 
@@ -67,31 +57,45 @@ def _end_at_signals():
         os.write(stderr, f"keras-vqvae2: {name}\n".encode())
         os._exit(128 + number)
 
-    return {
+    handlers = {
         number: signal.signal(number, end)
         for number in (signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(stderr)
 
 
-def _start_backend():
-    """Imports Keras without its backend's log; an error message, or None."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextlib.contextmanager
+def _without_stderr():
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _start_backend():
+    """Imports Keras without its backend's log.
+
+    Raises:
+        ImportError: If there is no such backend.
+        ValueError: If Keras knows none of its name.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _ended_by_signals(), _without_stderr():
         import keras
 
         # Several workers must find each other before the backend starts.
         if not any("multiworker" in argument for argument in sys.argv):
             keras.ops.add(1, 1)
-    except (ImportError, ValueError) as error:
-        return " ".join(str(error).split())
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-    return None
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import pathlib
 import keras
 
 from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.recipes import TrainingOptions
 from keras_vqvae2.recipes.train_two_stages import train_two_stages
-from keras_vqvae2.recipes.training_options import TrainingOptions
 from keras_vqvae2.training import distribute
 
 # What `--smoke` makes of the tables: the same code, in a minute on a CPU.

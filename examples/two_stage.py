@@ -14,8 +14,8 @@ import pathlib
 import keras_vqvae2
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.interrupts import run_program
+from keras_vqvae2.recipes import TrainingOptions
 from keras_vqvae2.recipes.train_two_stages import train_two_stages
-from keras_vqvae2.recipes.training_options import TrainingOptions
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import save_image
 

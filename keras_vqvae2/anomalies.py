@@ -30,8 +30,8 @@ class SurpriseMixin:
         Args:
             images: uint8 or float array `(batch, height, width, channels)`,
                 pixel values 0..255, of the size that the priors are of.
-            labels: Class of each image, integers `(batch,)`, for a model that
-                has classes; None for no class.
+            labels: Class of each image, integers `(batch,)` or names, for a
+                model that has classes; None for no class.
             batch_size: Images at a time.
 
         Returns:
@@ -56,7 +56,7 @@ class SurpriseMixin:
         ```
         """
         images = check_edited(images, self.vqvae)
-        labels = check_label_count(labels, images)
+        labels = check_label_count(self.label_numbers(labels), images)
         names = self.vqvae.level_names
         for name in names:
             self._check_prior(name)

@@ -67,6 +67,17 @@ def _range(low, high, above):
     return f"a number {least} and at most {high:g}"
 
 
+def check_schedule(steps, warmup_steps, decay_steps):
+    """Raises ValueError unless rise and fall fit into the steps."""
+    check_integer("warmup_steps", warmup_steps, minimum=0)
+    check_integer("decay_steps", decay_steps, minimum=0)
+    if warmup_steps + decay_steps > steps:
+        raise ValueError(
+            f"`warmup_steps` and `decay_steps` must fit into `steps={steps}`. "
+            f"Received: {warmup_steps} and {decay_steps}"
+        )
+
+
 # Each argument is stated once, as a field: its bounds, how an error describes
 # them, and its default. `huggingface_hub.dataclasses.strict` would check types
 # as well, but in huggingface_hub 1.0 it takes True for an integer, knows no

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import reprlib
 import struct
 
@@ -226,6 +227,28 @@ def read_arrays(path):
         return safetensors.numpy.load_file(path), metadata
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a whole safetensors file: {error}") from error
+
+
+def write_arrays(path, arrays, metadata=None):
+    """Writes a dict of NumPy arrays to a safetensors file.
+
+    Args:
+        path: Path of the file.
+        arrays: Dict of NumPy arrays.
+        metadata: Dict of strings, or None.
+
+    Raises:
+        OSError: If the disk is full, or the file cannot be written otherwise.
+    """
+    try:
+        safetensors.numpy.save_file(arrays, path, metadata)
+    except safetensors.SafetensorError as error:
+        # The library names the system's error in words of its own.
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        if match is None:
+            raise
+        number = int(match[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def arrays_digest(arrays):

@@ -64,8 +64,8 @@ class EditMixin:
                 pixel values 0..255, of the size that the priors are of.
             mask: Bool array `(height, width)` or `(batch, height, width)`,
                 True where to draw anew.
-            labels: Class of each image, integers `(batch,)`, for a model that
-                has classes; None for no class.
+            labels: Class of each image, integers `(batch,)` or names, for a
+                model that has classes; None for no class.
             num_variants: Images that are made of each. Variant j of image k
                 depends on the seed, j, k, the image and its label alone.
             temperature: As for `generate`.
@@ -97,6 +97,7 @@ class EditMixin:
         ```
         """
         images = check_edited(images, self.vqvae)
+        labels = self.label_numbers(labels)
         masks = _check_mask(mask, images)
         names = self.vqvae.level_names
         options = {
@@ -184,6 +185,7 @@ class EditMixin:
         ```
         """
         images = check_edited(images, self.vqvae)
+        labels = self.label_numbers(labels)
         names = self.vqvae.level_names
         if len(names) < 2:
             raise ValueError(

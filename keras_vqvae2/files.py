@@ -1,6 +1,7 @@
 """Files to read and to write, atomically, and their SHA-256 sums."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -107,24 +108,48 @@ def atomic_path(path):
 
     Yields:
         `pathlib.Path` to write to.
+
+    Raises:
+        OSError: With the name of the file, if the disk is full.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     left_behind = _left_behind(path.parent)
     _remove_orphans(left_behind.pop(_temporary_name(path.name), ()))
-    handle, temporary = _locked_file(path)
+    with _name_in_error(path):
+        handle, temporary = _locked_file(path)
+        try:
+            yield temporary
+            # mkstemp makes files private; a new file gets the usual mode.
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            _close(handle)
+            temporary.unlink(missing_ok=True)
+
+
+# No space, more than one may use, or larger than files may be.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def _name_in_error(path):
+    """Says what a full disk has no room for, and that nothing is lost."""
     try:
-        yield temporary
-        # mkstemp makes files private; a new file gets the usual mode.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        _close(handle)
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        full = OSError(
+            f"{path} could not be written: {os.strerror(error.errno)}. What "
+            "was there before is unchanged."
+        )
+        full.errno = error.errno  # a folder around it has the better name
+        raise full from error
 
 
 def settled_folder(path):
@@ -166,37 +191,39 @@ def atomic_folder(path, is_dropped=lambda name: False):
             for half a minute.
     """
     path = pathlib.Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(path.parent):
-        _settle(path)
-        _remove_orphans(_temporaries(path))
-        temporary = pathlib.Path(
-            tempfile.mkdtemp(
-                dir=path.parent, prefix=_prefix(path), suffix=".tmp"
-            )
-        )
-        handle = None
-        if fcntl is not None:
-            handle = os.open(temporary, os.O_RDONLY)
-            _lock(handle)
-    try:
-        new = temporary / _NEW
-        new.mkdir()
-        yield new
+    with _name_in_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(path.parent):
             _settle(path)
-            if path.exists():
-                for entry in path.iterdir():
-                    if not (
-                        (new / entry.name).exists() or is_dropped(entry.name)
-                    ):
-                        _link(entry, new / entry.name)
-                shutil.copymode(path, new)
-                path.rename(temporary / _PREVIOUS)
-            new.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _close(handle)
+            _remove_orphans(_temporaries(path))
+            temporary = pathlib.Path(
+                tempfile.mkdtemp(
+                    dir=path.parent, prefix=_prefix(path), suffix=".tmp"
+                )
+            )
+            handle = None
+            if fcntl is not None:
+                handle = os.open(temporary, os.O_RDONLY)
+                _lock(handle)
+        try:
+            new = temporary / _NEW
+            new.mkdir()
+            yield new
+            with _only_one(path.parent):
+                _settle(path)
+                if path.exists():
+                    for entry in path.iterdir():
+                        if not (
+                            (new / entry.name).exists()
+                            or is_dropped(entry.name)
+                        ):
+                            _link(entry, new / entry.name)
+                    shutil.copymode(path, new)
+                    path.rename(temporary / _PREVIOUS)
+                new.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            _close(handle)
 
 
 # Inside of the temporary folder beside a folder that is replaced.

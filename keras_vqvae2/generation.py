@@ -11,7 +11,7 @@ from keras_vqvae2.sampling.generate import generate_codes
 class GenerateMixin:
     """New images of a model.
 
-    A class with it has the attributes `vqvae` and `priors`, a dict
+    A class with it has the attributes `vqvae`, `priors` and `labels`, a dict
     `_samplers`, and the method `decode`.
     """
 
@@ -35,14 +35,23 @@ class GenerateMixin:
                 f"{', '.join(self.priors) or 'none'}."
             )
 
-    def keep_priors(self):
-        """Keeps all priors in memory, for many calls of `generate`.
+    def keep_priors(self, max_bytes=None):
+        """Keeps priors in memory, for many calls of `generate`.
 
-        Otherwise each call loads and compiles them again, one at a time, so
-        that only one of them takes memory.
+        Small ones stay by themselves once they were used: up to 256 MiB
+        together, at 4 bytes a parameter. Larger ones are loaded and compiled
+        in each call, one at a time, so that only one takes memory.
+
+        Args:
+            max_bytes: None loads all priors now and keeps them. A number is
+                the bound from now on, in place of 256 MiB; those that are
+                kept are let go. 0 keeps none.
 
         Returns:
             This model.
+
+        Raises:
+            ValueError: If `max_bytes` is no integer, or negative.
 
         Example:
 
@@ -51,8 +60,50 @@ class GenerateMixin:
         assert all(prior.built for prior in model.priors.values())
         ```
         """
-        self.priors.keep()
+        if max_bytes is None:
+            self.priors.keep()
+        else:
+            self.priors.keep_bytes = check_integer(
+                "max_bytes", max_bytes, minimum=0
+            )
+            self.priors.let_go()
+            self._samplers.clear()
         return self
+
+    def label_numbers(self, labels):
+        """Labels with the numbers of classes instead of their names.
+
+        Args:
+            labels: List of names and integers, an array of integers, or None.
+
+        Returns:
+            A list if there are names, else `labels` as it is.
+
+        Raises:
+            ValueError: If the model has no class of a name.
+
+        Example:
+
+        ```python
+        model = keras_vqvae2.from_pretrained("vqvae2-cifar10")
+        assert model.label_numbers(["cat", "dog", 9]) == [3, 5, 9]
+        ```
+        """
+        if not isinstance(labels, (list, tuple)) or not any(
+            isinstance(label, str) for label in labels
+        ):
+            return labels
+        names = self.labels or ()
+        for label in labels:
+            if isinstance(label, str) and label not in names:
+                has = ", ".join(names) or "none that have names"
+                raise ValueError(
+                    f"There is no class {label!r}. This model has: {has}."
+                )
+        return [
+            names.index(label) if isinstance(label, str) else label
+            for label in labels
+        ]
 
     def load_sampler(self, level, **options):
         """The `sampling.CachedSampler` of a level.
@@ -106,6 +157,7 @@ class GenerateMixin:
         Raises:
             ValueError: As `generate`.
         """
+        labels = self.label_numbers(labels)
         names = self.vqvae.level_names
         if not isinstance(codes, (list, tuple)):
             raise TypeError(
@@ -150,12 +202,13 @@ class GenerateMixin:
         """New images, level by level (algorithm 2).
 
         Image k depends on `seed`, k and its label alone, not on the number of
-        images nor on the batch size. Each prior is loaded when its turn comes
-        and let go after it; see also `keep_priors`.
+        images nor on the batch size. Each prior is loaded when its turn comes,
+        and let go after it unless it is small; see `keep_priors`.
 
         Args:
             num_images: Number of images; with `labels` it can be left out.
-            labels: Class of each image, for a model that has classes.
+            labels: Class of each image, for a model that has classes: numbers,
+                or names of `labels`.
             codes: Given maps of the coarsest levels, arrays `(num_images,
                 height_i, width_i)`: only the others are drawn.
             temperature: Divides the logits: below 1 for likelier images.
@@ -185,6 +238,7 @@ class GenerateMixin:
         Raises:
             ValueError: If a prior is missing or an argument does not fit.
         """
+        labels = self.label_numbers(labels)
         check_integer("num_candidates", num_candidates)
         if (classifier is None) != (num_candidates == 1):
             raise ValueError(

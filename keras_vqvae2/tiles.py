@@ -4,6 +4,7 @@ import itertools
 import logging
 from operator import mul
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -111,9 +112,16 @@ class Tiling:
         check_integer("batch_size", batch_size)
         batch_size = min(batch_size, max(1, MAX_PIXELS // pixels))
 
+        # JAX would compile a smaller last batch by itself, for seconds.
+        pads = keras.backend.backend() == "jax" and len(arrays[0]) > batch_size
+
         def on_arrays(*arrays):
+            number = len(arrays[0])
+            if pads and number < batch_size:
+                index = np.arange(batch_size).clip(max=number - 1)
+                arrays = [ops.convert_to_numpy(x)[index] for x in arrays]
             results = function(*map(ops.convert_to_tensor, arrays))
-            return tuple(map(ops.convert_to_numpy, results))
+            return tuple(ops.convert_to_numpy(x)[:number] for x in results)
 
         margin = -(-radius // self.image_unit)
         side = max(-(-_SIDE // self.image_unit), _SIDE_IN_RADII * margin)

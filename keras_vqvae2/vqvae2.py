@@ -11,7 +11,10 @@ from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
 from keras_vqvae2.compression import check_rate_weight
 from keras_vqvae2.editing import EditMixin
+from keras_vqvae2.export import export_saved_model
 from keras_vqvae2.generation import GenerateMixin
+from keras_vqvae2.hub.config import ModelConfig
+from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
 from keras_vqvae2.images import batches_of
@@ -43,10 +46,14 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             from level name to `PixelSNAILPrior`, see `keep_priors`.
         context: `codec.ContextModel` for small code files, a function without
             arguments that loads it, or None.
+        labels: Names of the classes of the priors, a list of strings, or None.
+        image_size: Height and width of the images that the model was trained
+            on, or None.
 
     Raises:
         TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
-        ValueError: If there is no level of a prior's name.
+        ValueError: If there is no level of a prior's name, or `labels` or
+            `image_size` cannot be saved.
 
     Example:
 
@@ -60,7 +67,15 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
     ```
     """
 
-    def __init__(self, vqvae, name=None, priors=None, context=None):
+    def __init__(
+        self,
+        vqvae,
+        name=None,
+        priors=None,
+        context=None,
+        labels=None,
+        image_size=None,
+    ):
         if not isinstance(vqvae, HierarchicalVQVAE):
             raise TypeError(
                 "`vqvae` must be a HierarchicalVQVAE. Received: "
@@ -70,6 +85,14 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         self.name = name
         self.priors = Priors(priors or {})
         self._context = context
+        checked = ModelConfig(
+            "model",
+            VQVAEConfig.from_model(vqvae.get_config()),
+            labels=labels,
+            image_size=image_size,
+        )
+        self.labels = checked.labels
+        self.image_size = checked.image_size
         for level in self.priors:
             if level not in vqvae.level_names:
                 raise ValueError(
@@ -98,7 +121,14 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             for level in config.priors
         }
         context = functools.partial(load_context, snapshot)
-        return cls(vqvae, name=config.name, priors=priors, context=context)
+        return cls(
+            vqvae,
+            config.name,
+            priors,
+            context,
+            config.labels,
+            config.image_size,
+        )
 
     @classmethod
     def from_preset_config(cls, name, dtype=None):
@@ -127,7 +157,34 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             "name": self.name,
             "priors": priors,
             "context": self.context,
+            "labels": self.labels,
+            "image_size": self.image_size,
         }
+
+    def __repr__(self):
+        codes = "x".join(map(str, self.vqvae.strides))
+        levels = ", ".join(self.priors) or "none"
+        return (
+            f"<VQVAE2 {self.name or 'without a name'}: "
+            f"{self.vqvae.count_params()} parameters, strides {codes}, "
+            f"{self.vqvae.num_embeddings} embeddings a level, priors: {levels}>"
+        )
+
+    def summary(self):
+        """Prints the layers of the autoencoder, and what else there is.
+
+        Example:
+
+        ```python
+        keras_vqvae2.from_pretrained("vqvae2-cifar10").summary()
+        ```
+        """
+        self.vqvae.summary()
+        print(repr(self))
+        if self.image_size is not None:
+            print(f"trained on images of {self.image_size}x{self.image_size}")
+        if self.labels is not None:
+            print(f"classes: {', '.join(self.labels)}")
 
     def encode(self, images, batch_size=8, rate_weight=0.0):
         """Codes of images.
@@ -227,6 +284,24 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             decoded = self.decode(codes, levels, batch_size)
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)
+
+    def export(self, folder):
+        """Writes encoder and decoder as a TensorFlow SavedModel.
+
+        It needs TensorFlow alone, and has the functions `encode` (uint8
+        images `(batch, height, width, channels)`, height and width multiples
+        of `vqvae.total_stride`, to maps of int32 codes) and `decode` (the
+        maps, one argument for each level, coarse to fine, to uint8 images).
+
+        Args:
+            folder: Folder to write, which must not exist.
+
+        Raises:
+            FileExistsError: If the folder exists.
+            ValueError: If the backend is not TensorFlow.
+            OSError: If the folder cannot be written.
+        """
+        export_saved_model(self.vqvae, folder)
 
     def bits_per_pixel(self, height, width):
         """Bits of the codes per pixel of an image, under a uniform prior."""

@@ -1,11 +1,11 @@
 """Weights by stable names, in safetensors files."""
 
 import numpy as np
-import safetensors.numpy
 
 from keras_vqvae2.arrays import check_types
 from keras_vqvae2.arrays import read_arrays
 from keras_vqvae2.arrays import read_header
+from keras_vqvae2.arrays import write_arrays
 from keras_vqvae2.files import atomic_path
 
 # Far from what training gives; squares of larger values overflow float32 soon.
@@ -56,7 +56,7 @@ def weight_arrays(model):
 def save_arrays(arrays, path):
     """Writes a dict of NumPy arrays to a safetensors file, atomically."""
     with atomic_path(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary)
+        write_arrays(temporary, arrays)
 
 
 def check_weights(path, types):

@@ -274,6 +274,42 @@ def test_atomic_folder_keeps_the_old_folder_after_an_error(tmp_path):
     assert os.listdir(tmp_path) == ["folder"]
 
 
+@pytest.fixture
+def full_disk():
+    """No file may be larger than a page, as if the disk were full."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["file", "arrays", "folder"])
+def test_a_full_disk_is_named_and_the_old_file_is_whole(
+    tmp_path, full_disk, kind
+):
+    path = tmp_path / "model"
+    file = path / "a" if kind == "folder" else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("old")
+    with pytest.raises(OSError) as error:
+        if kind == "file":
+            with files.atomic_path(path) as temporary:
+                temporary.write_bytes(bytes(5000))
+        elif kind == "arrays":
+            weights.save_arrays({"x": np.zeros(5000)}, path)
+        else:
+            with files.atomic_folder(path) as temporary:
+                weights.save_arrays({"x": np.zeros(5000)}, temporary / "a")
+    assert str(error.value) == (
+        f"{path} could not be written: File too large. What was there before "
+        "is unchanged."
+    )
+    assert file.read_text() == "old"
+    assert [x.name for x in tmp_path.iterdir()] == ["model"]
+
+
 def test_atomic_folder_goes_on_after_a_kill_between_its_renames(tmp_path):
     folder = tmp_path / "folder"
     killed = tmp_path / ".folder.abcd_123.tmp"

@@ -81,7 +81,9 @@ def test_signals_at_the_start(number, code):
         "sys.exit(keras_vqvae2_cli.main())"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program, "list"], capture_output=True, text=True
+        [sys.executable, "-c", program, "evaluate", "--test-data", "x"],
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == code
     assert result.stderr in (

@@ -42,6 +42,26 @@ def photograph(size):
     )
 
 
+def test_jax_compiles_no_smaller_last_batch():
+    model = make_model((2,), 0)
+    image = photograph((8, 12))
+    images = np.concatenate([image, image // 2, image // 3])
+    (whole,) = model.encode(images, batch_size=3)
+    shapes = []
+    encode = model._encode
+    model._encode = lambda x: shapes.append(len(x)) or encode(x)
+    (codes,) = model.encode(images, batch_size=2)
+    np.testing.assert_array_equal(codes, whole)
+    assert (codes[0] != codes[2]).any()
+    jax = keras.backend.backend() == "jax"
+    assert shapes == [2, 2 if jax else 1]
+    # A single batch stays as it is.
+    assert len(model.encode(images[:1], batch_size=2)[0]) == 1
+    assert shapes[2:] == [1]
+    decoded = model.decode([codes], batch_size=2)
+    np.testing.assert_allclose(decoded[2:], model.decode([codes[2:]]), atol=1)
+
+
 @pytest.mark.parametrize(("strides", "num_residual_blocks", "size"), CASES)
 def test_tiles_give_the_results_of_the_whole(
     strides, num_residual_blocks, size, monkeypatch, caplog

@@ -44,7 +44,7 @@ def compile_function(model, function, many_small=False):
     import torch
 
     def without_gradient(*args):
-        with torch.no_grad():
+        with torch.inference_mode():
             return function(*args)
 
     return without_gradient

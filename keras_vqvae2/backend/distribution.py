@@ -6,7 +6,9 @@ import functools
 import json
 import os
 
-import keras
+from keras_vqvae2.backend.lazy_module import LazyModule
+
+keras = LazyModule("keras")
 
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu")
 _JAX_VARIABLES = (

@@ -1,5 +1,6 @@
 import pathlib
 
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import workers
@@ -9,7 +10,6 @@ from keras_vqvae2.codec import read_header
 from keras_vqvae2.files import shown
 from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -36,7 +36,7 @@ def run(args):
     # One model after another: each has its own processes.
     for name in dict.fromkeys(names):
         chosen = [i for i, other in enumerate(names) if other == name]
-        images = from_pretrained(name).iterate_decompress(
+        images = keras_vqvae2.from_pretrained(name).iterate_decompress(
             [paths[i] for i in chosen],
             args.levels,
             num_workers=workers(chosen),

@@ -2,6 +2,8 @@ import keras_vqvae2
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 
+HOST, PORT = "127.0.0.1", 7860
+
 
 def add_arguments(parser):
     parser.add_argument(
@@ -12,8 +14,8 @@ def add_arguments(parser):
     )
     add_numbers(
         parser,
-        ("host", str, "127.0.0.1", "address; 0.0.0.0 is for everybody"),
-        ("port", positive, 7860, "port to listen at"),
+        ("host", str, HOST, "address; 0.0.0.0 is for everybody"),
+        ("port", positive, PORT, "port to listen at"),
     )
 
 

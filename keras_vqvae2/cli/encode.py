@@ -1,15 +1,14 @@
 import os
 
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import workers
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
 from keras_vqvae2.codec.header import METHODS
-from keras_vqvae2.data import load_image
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.files import shown
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -36,12 +35,12 @@ def add_arguments(parser):
 def run(args):
     paths = image_paths(args.images)
     outputs = output_paths(paths, args.output, (".codes",), args.overwrite)
-    model = from_pretrained(args.model)
+    model = keras_vqvae2.from_pretrained(args.model)
     sizes = []
 
     def images():
         for path in paths:
-            image = load_image(path)
+            image = keras_vqvae2.data.load_image(path)
             sizes.append(image.shape[:2])
             yield image
 

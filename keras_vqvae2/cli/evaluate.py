@@ -3,15 +3,13 @@ import pathlib
 import sys
 import tempfile
 
-from keras_vqvae2 import evaluation
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import add_reading
 from keras_vqvae2.cli.options import positive
-from keras_vqvae2.evaluation.card import check_card
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
-from keras_vqvae2.vqvae2 import from_pretrained
 
 # Arguments of `evaluation.evaluate` that are options of the same name.
 _SAME = (
@@ -110,17 +108,18 @@ def add_arguments(parser):
 
 
 def run(args):
+    evaluation = keras_vqvae2.evaluation
     folder = None
     if args.write_card:
         folder = bundled_weights().get(args.model, pathlib.Path(args.model))
-        check_card(folder)  # now, not after the work
+        evaluation.card.check_card(folder)  # now, not after the work
     elif not args.output:
         raise ValueError("Name a folder as --output, or use --write-card.")
     classifier = args.classifier
     if classifier is not None:
         classifier = evaluation.load_classifier(classifier)
     features = _features(args, classifier)
-    model = from_pretrained(args.model)
+    model = keras_vqvae2.from_pretrained(args.model)
     with tempfile.TemporaryDirectory() as temporary:
         output = args.output or temporary
         # Standard output is for the metrics alone, not for progress bars.
@@ -143,6 +142,7 @@ def run(args):
 
 def _features(args, classifier):
     """The function that --features names, None for none."""
+    evaluation = keras_vqvae2.evaluation
     if args.features == "none":
         return None
     if args.features == "inception-v3":

@@ -1,10 +1,9 @@
-from keras_vqvae2 import recipes
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_data
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.files import shown
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -24,17 +23,22 @@ def add_arguments(parser):
         action="store_true",
         help="add each image flipped horizontally",
     )
+    parser.add_argument(
+        "--image-size",
+        type=positive,
+        help="height and width of the center crops (default: those that the "
+        "model was trained on, or 256)",
+    )
     add_numbers(
         parser,
-        ("image-size", positive, 256, "height and width of the center crops"),
         ("batch-size", positive, 16, "images at a time"),
         ("shard-size", positive, 4096, "images in a file"),
     )
 
 
 def run(args):
-    count = recipes.extract_codes(
-        from_pretrained(args.model),
+    count = keras_vqvae2.recipes.extract_codes(
+        keras_vqvae2.from_pretrained(args.model),
         args.data,
         args.output,
         image_size=args.image_size,

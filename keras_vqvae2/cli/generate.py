@@ -1,30 +1,33 @@
 import pathlib
 
+import keras_vqvae2
+from keras_vqvae2.cli.options import MODEL_WITH_PRIORS
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.options import add_sampling
+from keras_vqvae2.cli.options import label
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import sampling_options
 from keras_vqvae2.cli.paths import check_outputs
 from keras_vqvae2.cli.paths import check_suffix
-from keras_vqvae2.evaluation import load_classifier
 from keras_vqvae2.files import check_writable
 from keras_vqvae2.files import shown
-from keras_vqvae2.sampling.generate import count_images
 from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
-    add_model(parser)
+    add_model(parser, MODEL_WITH_PRIORS)
     parser.add_argument(
         "-o", "--output", required=True, help="folder for the images"
     )
     parser.add_argument(
-        "--labels", type=int, nargs="+", help="class of each image"
+        "--labels",
+        type=label,
+        nargs="+",
+        help="class of each image, by number or name",
     )
     parser.add_argument("--num-images", type=positive, help="number of images")
     parser.add_argument("--grid", help="also save all images as one image")
@@ -47,7 +50,9 @@ def add_arguments(parser):
 
 
 def run(args):
-    count = count_images(args.num_images, args.labels)
+    count = keras_vqvae2.sampling.generate.count_images(
+        args.num_images, args.labels
+    )
     folder = pathlib.Path(args.output)
     check_writable(folder, folder=True)
     outputs = [folder / f"{i:05}.png" for i in range(count)]
@@ -57,8 +62,10 @@ def run(args):
         outputs + [args.grid] * bool(args.grid),
         args.overwrite,
     )
-    classifier = args.classifier and load_classifier(args.classifier)
-    images = from_pretrained(args.model).generate(
+    classifier = args.classifier
+    if classifier is not None:
+        classifier = keras_vqvae2.evaluation.load_classifier(classifier)
+    images = keras_vqvae2.from_pretrained(args.model).generate(
         args.num_images,
         args.labels,
         classifier=classifier,

@@ -1,8 +1,8 @@
 import argparse
 
+import keras_vqvae2
 from keras_vqvae2.files import check_writable
 from keras_vqvae2.hub.publish import check_replaceable
-from keras_vqvae2.pytorch_import import from_pytorch
 
 
 def add_arguments(parser):
@@ -31,7 +31,7 @@ def add_arguments(parser):
 def run(args):
     check_writable(args.output, folder=True)
     check_replaceable(args.output, args.overwrite)
-    model = from_pytorch(args.checkpoint, skip_relu=args.skip_relu)
+    model = keras_vqvae2.from_pytorch(args.checkpoint, skip_relu=args.skip_relu)
     model.save_pretrained(args.output, overwrite=args.overwrite)
     config = model.vqvae.get_config()
     for name in ("strides", "num_embeddings", "num_channels", "skip_relu"):

@@ -58,6 +58,10 @@ def describe_model(args):
     types = vqvae_types(sizes)
     check_weights(snapshot.path(WEIGHTS), types)
     print(f"name: {config.name}")
+    if config.image_size is not None:
+        print(f"trained on images of: {config.image_size}x{config.image_size}")
+    if config.labels is not None:
+        print(f"classes: {', '.join(config.labels)}")
     print(f"parameters: {num_parameters(types)}")
     for name in (
         "strides",

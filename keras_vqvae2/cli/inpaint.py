@@ -1,15 +1,14 @@
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_editing
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import editing_options
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.paths import check_outputs
 from keras_vqvae2.cli.paths import check_suffix
-from keras_vqvae2.data import load_image
 from keras_vqvae2.files import shown
 from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -34,9 +33,9 @@ def add_arguments(parser):
 def run(args):
     check_suffix("output", args.output, SUFFIXES)
     check_outputs([args.output], args.overwrite, [args.image, args.mask])
-    image = load_image(args.image)
-    mask = load_image(args.mask).mean(axis=-1) > 127
-    (variants,) = from_pretrained(args.model).inpaint(
+    image = keras_vqvae2.data.load_image(args.image)
+    mask = keras_vqvae2.data.load_image(args.mask).mean(axis=-1) > 127
+    (variants,) = keras_vqvae2.from_pretrained(args.model).inpaint(
         image[None],
         mask,
         num_candidates=args.num_candidates,

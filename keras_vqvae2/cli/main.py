@@ -32,15 +32,19 @@ COMMANDS = {
     "surprise": "Show where images are unlikely under the priors; rank them.",
     "evaluate": "Measure a model: reconstruction, likelihood, samples.",
     "demo": "Show in a browser what models can do.",
-    "push": "Publish all of weights/ on the Hugging Face Hub.",
+    "push": "Publish a model, or all of weights/, on the Hugging Face Hub.",
 }
+# None of them imports it for its options: Keras and its backend take seconds.
+WITHOUT_KERAS = ("list", "info", "push")
 
 
-def main(argv=None):
+def main(argv=None, start=None):
     """Runs the command line.
 
     Args:
         argv: List of arguments, `sys.argv[1:]` if None.
+        start: Function that is called before a command that needs Keras, or
+            None.
 
     Returns:
         Exit code: 0, or 2 after one line on stderr that says what was wrong,
@@ -59,6 +63,8 @@ def main(argv=None):
             args = parser.parse_args(argv)
             flags = set(vars(args))
             warnings.showwarning = _show_warning
+            if start is not None and command not in WITHOUT_KERAS:
+                start()
             args.run(args)
             sys.stdout.flush()
     except (

@@ -1,15 +1,18 @@
 """Options that several commands share."""
 
 import argparse
+import ast
 import dataclasses
-import inspect
+import pathlib
 import re
 
+import keras_vqvae2
 from keras_vqvae2.backend.distribution import STRATEGIES
 from keras_vqvae2.codec.code_pool import num_cores
-from keras_vqvae2.recipes import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
+MODEL_WITH_PRIORS = "vqvae2-cifar10"
 
 
 def flag(name):
@@ -38,11 +41,11 @@ def add_numbers(parser, *rows):
         )
 
 
-def add_model(parser):
+def add_model(parser, default=DEFAULT_MODEL):
     """Adds `--model`."""
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=default,
         help="preset, folder, or Hub repository (default: %(default)s)",
     )
 
@@ -84,6 +87,11 @@ def sampling_options(args):
     return {name: getattr(args, name) for name in (*names, "batch_size")}
 
 
+def label(text):
+    """A class by its number, or by its name."""
+    return int(text) if text.isdecimal() and text.isascii() else text
+
+
 def add_editing(parser):
     """Adds what `inpaint` and `vary` share."""
     parser.add_argument("image", help="image file")
@@ -94,12 +102,14 @@ def add_editing(parser):
         help="image file for the variants, side by side",
     )
     parser.add_argument(
-        "--label", type=int, help="class of the image (default: none)"
+        "--label",
+        type=label,
+        help="class of the image, by number or name (default: none)",
     )
     add_numbers(parser, ("num-variants", positive, 1, "images to make"))
     add_sampling(parser)
     add_overwrite(parser)
-    add_model(parser)
+    add_model(parser, MODEL_WITH_PRIORS)
 
 
 def editing_options(args):
@@ -135,13 +145,19 @@ def add_reading(parser):
     )
 
 
-def described(documented):
-    """Help texts by argument name, from a docstring's Args.
+def described(file, name):
+    """Help texts by argument name, from the Args of a class's docstring.
+
+    The class is not imported: that takes Keras and seconds.
 
     Args:
-        documented: Class with a docstring.
+        file: Path of its file in the package.
+        name: Name of the class.
     """
-    text = inspect.getdoc(documented).partition("\nArgs:\n")[2]
+    source = pathlib.Path(keras_vqvae2.__file__).parent / file
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            text = ast.get_docstring(node).partition("\nArgs:\n")[2]
     text = text.partition("\n\n")[0] + "\n"
     texts = {}
     for name, description in re.findall(
@@ -158,7 +174,7 @@ def add_training_options(parser):
     parser.add_argument(
         "--output", required=True, help="folder for the results"
     )
-    texts = described(TrainingOptions)
+    texts = described("training_options.py", "TrainingOptions")
     for field in dataclasses.fields(TrainingOptions):
         name, text = field.name, texts[field.name]
         if name == "verbose":
@@ -191,7 +207,7 @@ def add_training_options(parser):
 
 def _type(field):
     """Function for `type=`: the value of a text, in the field's bounds."""
-    kind = {int: int, str: str}.get(field.type, float)
+    kind = {int: int, int | None: int, str: str}.get(field.type, float)
 
     def value(text):
         value = kind(text)

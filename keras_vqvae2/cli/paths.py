@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from keras_vqvae2.data import list_images
+import keras_vqvae2
 from keras_vqvae2.files import check_writable
 
 
@@ -13,7 +13,11 @@ def image_paths(names):
     for name in names:
         if not os.path.exists(name):
             raise FileNotFoundError(f"There is no file or folder {name}.")
-        paths += list_images(name) if os.path.isdir(name) else [name]
+        paths += (
+            keras_vqvae2.data.list_images(name)
+            if os.path.isdir(name)
+            else [name]
+        )
     return paths
 
 

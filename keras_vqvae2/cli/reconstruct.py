@@ -1,18 +1,16 @@
 import numpy as np
 
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_overwrite
 from keras_vqvae2.cli.paths import image_paths
 from keras_vqvae2.cli.paths import output_paths
-from keras_vqvae2.data import load_image
-from keras_vqvae2.data.image_file import sample_photograph
 from keras_vqvae2.files import shown
 from keras_vqvae2.images import psnr
 from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
-from keras_vqvae2.vqvae2 import from_pretrained
 
 
 def add_arguments(parser):
@@ -41,17 +39,17 @@ def add_arguments(parser):
 
 def run(args):
     if args.sample:
-        args.images.append(sample_photograph())
+        args.images.append(keras_vqvae2.data.image_file.sample_photograph())
     if not args.images:
         raise ValueError(
             "No image given. Name image files or folders, or use --sample."
         )
     paths = image_paths(args.images)
     outputs = output_paths(paths, args.output, SUFFIXES, args.overwrite)
-    model = from_pretrained(args.model)
+    model = keras_vqvae2.from_pretrained(args.model)
     scores, bits = [], []
     for i, (path, output) in enumerate(zip(paths, outputs, strict=True)):
-        image = load_image(path)
+        image = keras_vqvae2.data.load_image(path)
         reconstruction = model.reconstruct(image[None])
         if args.levels:
             picture = figure3(model, image[None])
@@ -60,7 +58,8 @@ def run(args):
         save_image(output, picture)
         height, width = image.shape[:2]
         scores.append(psnr(image[None], reconstruction)[0])
-        bits.append(model.bits_per_pixel(height, width))
+        size = len(model.compress(image[None])[0])
+        bits.append(8 * size / (height * width))
         print(
             f"[{i + 1}/{len(paths)}] {shown(path)}: {width}x{height}, "
             f"PSNR {scores[-1]:.2f} dB, {bits[-1]:.3f} bits per pixel "

@@ -1,9 +1,8 @@
 import pathlib
 import sys
 
-import keras
-
-from keras_vqvae2.backend.distribution import distribute
+import keras_vqvae2
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.cli.options import DEFAULT_MODEL
 from keras_vqvae2.cli.options import add_data
 from keras_vqvae2.cli.options import add_numbers
@@ -14,9 +13,8 @@ from keras_vqvae2.cli.options import positive
 from keras_vqvae2.cli.options import training_options
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
-from keras_vqvae2.models import HierarchicalVQVAE
-from keras_vqvae2.recipes import train_vqvae
-from keras_vqvae2.vqvae2 import from_pretrained
+
+keras = LazyModule("keras")
 
 _SIZES = (
     "hidden_dim",
@@ -30,6 +28,7 @@ _SIZES = (
 def add_arguments(parser):
     add_data(parser)
     add_training_options(parser)
+    parser.add_argument("--name", help="name of the saved model")
     parser.add_argument("--validation-data", help="as --data, for validation")
     parser.add_argument(
         "--validation-split",
@@ -66,7 +65,7 @@ def add_arguments(parser):
         nargs="+",
         help="strides of the levels instead of the preset's, finest first",
     )
-    texts = described(HierarchicalVQVAE)
+    texts = described("models/hierarchical_vqvae.py", "HierarchicalVQVAE")
     for name in _SIZES:
         model.add_argument(
             flag(name),
@@ -77,11 +76,11 @@ def add_arguments(parser):
 
 def run(args):
     options = training_options(args, int(sys.stdout.isatty()))
-    with distribute(args.strategy):
+    with keras_vqvae2.training.distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
         vqvae = _model(args)
         vqvae.level_dropout = args.level_dropout
-        train_vqvae(
+        keras_vqvae2.recipes.train_vqvae(
             vqvae,
             args.data,
             args.output,
@@ -92,6 +91,7 @@ def run(args):
             resize=args.resize,
             data_dir=args.data_dir,
             download=args.download,
+            name=args.name,
             options=options,
         )
     print(f"Trained model: {shown(pathlib.Path(args.output, 'model'))}")
@@ -105,10 +105,12 @@ def _model(args):
     }
     if not args.initial_weights:
         arguments = {**find_preset(args.preset).vqvae, **sizes}
-        return HierarchicalVQVAE(**arguments, dtype=args.dtype)
+        return keras_vqvae2.HierarchicalVQVAE(**arguments, dtype=args.dtype)
     if sizes:
         raise ValueError(
             "The model of --initial-weights has its own sizes: leave out "
             f"{', '.join(sizes)}."
         )
-    return from_pretrained(args.initial_weights, dtype=args.dtype).vqvae
+    return keras_vqvae2.from_pretrained(
+        args.initial_weights, dtype=args.dtype
+    ).vqvae

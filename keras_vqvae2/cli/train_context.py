@@ -1,11 +1,10 @@
-from keras_vqvae2 import recipes
+import keras_vqvae2
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.codec.context_model import bits_per_pixel
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub.config import ContextConfig
-from keras_vqvae2.vqvae2 import from_pretrained
 
 _SIZES = ContextConfig()
 
@@ -73,8 +72,8 @@ def run(args):
         coarse_dim=args.coarse_dim,
         hidden_dims=tuple(args.hidden_dims),
     )
-    model = from_pretrained(args.model)
-    _, bits = recipes.train_context(
+    model = keras_vqvae2.from_pretrained(args.model)
+    _, bits = keras_vqvae2.recipes.train_context(
         model,
         args.codes,
         args.output,

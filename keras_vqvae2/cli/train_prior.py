@@ -1,19 +1,16 @@
 import pathlib
 import sys
 
-import keras
-
-from keras_vqvae2 import recipes
-from keras_vqvae2.backend.distribution import distribute
+import keras_vqvae2
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.cli.options import add_training_options
 from keras_vqvae2.cli.options import described
 from keras_vqvae2.cli.options import flag
 from keras_vqvae2.cli.options import training_options
-from keras_vqvae2.data import read_code_shards
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub.presets import find_preset
-from keras_vqvae2.models import PixelSNAILPrior
-from keras_vqvae2.vqvae2 import from_pretrained
+
+keras = LazyModule("keras")
 
 # As large as a CPU can train; the paper's sizes are in the presets.
 _SIZES = {
@@ -40,6 +37,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--validation-codes", help="the same, for validation")
     add_training_options(parser)
+    parser.add_argument("--name", help="name of the saved model")
     model = parser.add_argument_group("prior")
     start = model.add_mutually_exclusive_group()
     start.add_argument(
@@ -50,7 +48,7 @@ def add_arguments(parser):
         action="store_true",
         help="start from the prior that --model has",
     )
-    texts = described(PixelSNAILPrior)
+    texts = described("models/pixel_snail_prior.py", "PixelSNAILPrior")
     for name, default in _SIZES.items():
         model.add_argument(
             flag(name),
@@ -64,9 +62,9 @@ def add_arguments(parser):
 
 def run(args):
     options = training_options(args, int(sys.stdout.isatty()))
-    with distribute(args.strategy):
+    with keras_vqvae2.training.distribute(args.strategy):
         keras.utils.set_random_seed(args.seed)
-        model = from_pretrained(args.model, dtype=args.dtype)
+        model = keras_vqvae2.from_pretrained(args.model, dtype=args.dtype)
         names = model.vqvae.level_names
         if args.level not in names:
             raise ValueError(
@@ -75,13 +73,14 @@ def run(args):
             )
         prior = _prior(args, model)
         prior.rematerialize = args.rematerialize
-        recipes.train_prior(
+        keras_vqvae2.recipes.train_prior(
             model,
             args.level,
             prior,
             args.codes,
             args.output,
             validation_codes=args.validation_codes,
+            name=args.name,
             options=options,
         )
     folder = pathlib.Path(args.output, "model")
@@ -110,15 +109,19 @@ def _prior(args, model):
                 f"choose from {', '.join(priors)}."
             )
         sizes = priors[args.level]
-    codes, labels, _ = read_code_shards(args.codes)
+    codes, labels, index = keras_vqvae2.data.read_code_shards(args.codes)
     number = model.vqvae.level_names.index(args.level) + 1
+    num_classes = None if labels is None else int(labels.max()) + 1
+    names = index.get("source", {}).get("label_names")
+    if num_classes is not None and names is not None:
+        num_classes = len(names)
     arguments = {
         **sizes,
         "code_shapes": [
             level.shape[1:] for level in list(codes.values())[:number]
         ],
         "num_embeddings": model.vqvae.num_embeddings,
-        "num_classes": None if labels is None else int(labels.max()) + 1,
+        "num_classes": num_classes,
         **given,
     }
-    return PixelSNAILPrior(**arguments, dtype=args.dtype)
+    return keras_vqvae2.PixelSNAILPrior(**arguments, dtype=args.dtype)

@@ -6,13 +6,13 @@ import pathlib
 import reprlib
 
 import numpy as np
-import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arrays import arrays_digest
 from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.arrays import read_arrays
 from keras_vqvae2.arrays import read_header
+from keras_vqvae2.arrays import write_arrays
 from keras_vqvae2.files import atomic_path
 
 _FORMAT = "keras-vqvae2 code shards 2"
@@ -129,9 +129,7 @@ def write_code_shards(
         run.add(arrays, digest)
         header = {**common, "shard": number, "sha256": digest}
         with atomic_path(path) as temporary:
-            safetensors.numpy.save_file(
-                arrays, temporary, metadata={"header": json.dumps(header)}
-            )
+            write_arrays(temporary, arrays, {"header": json.dumps(header)})
 
     for codes, labels in batches(run.num_images):
         while len(codes[0]):

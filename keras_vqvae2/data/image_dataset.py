@@ -1,9 +1,11 @@
 import hashlib
 import os
 
+from keras_vqvae2.data.image_folder import class_names
 from keras_vqvae2.data.image_folder import image_folder_dataset
 from keras_vqvae2.data.image_folder import list_images
 from keras_vqvae2.data.tfds_images import tfds_dataset
+from keras_vqvae2.data.tfds_images import tfds_label_names
 from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
 
 _TFDS = "tfds:"
@@ -36,6 +38,26 @@ def describe_data(data, split="train"):
     for path in paths:
         digest.update(b"%d\n" % os.path.getsize(path))
     return {"data": digest.hexdigest()}
+
+
+def label_names(data, data_dir=None):
+    """Names of the classes of a data set, in the order of their numbers.
+
+    Args:
+        data: As for `image_dataset`.
+        data_dir: As for `image_dataset`.
+
+    Returns:
+        List of strings; None if the classes have no names.
+
+    Raises:
+        ValueError: As `class_names` and `tfds_dataset`.
+    """
+    if str(data).startswith(_TFDS):
+        return tfds_label_names(str(data)[len(_TFDS) :], data_dir)
+    if str(data).endswith(".tfrecords"):
+        return None
+    return class_names(data)
 
 
 def image_dataset(

@@ -12,11 +12,11 @@ cbook = LazyModule("matplotlib.cbook")
 
 # A closed list: Pillow's other decoders stay out of reach of files that come
 # from strangers.
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 def load_image(path):
-    """Reads a JPEG, PNG or WebP file as an RGB image.
+    """Reads a JPEG, PNG, WebP, BMP or TIFF file as an RGB image.
 
     EXIF orientation is applied. Greyscale, palette and CMYK images are
     converted to RGB, 16-bit values keep their high byte, transparent images
@@ -30,8 +30,8 @@ def load_image(path):
         uint8 array `(height, width, 3)`, values 0..255.
 
     Raises:
-        ValueError: If the file is truncated or damaged, is not a JPEG, PNG or
-            WebP image, or has so many pixels that it looks like a
+        ValueError: If the file is truncated or damaged, is not a JPEG, PNG,
+            WebP, BMP or TIFF image, or has so many pixels that it looks like a
             decompression bomb (Pillow's limit: twice
             `PIL.Image.MAX_IMAGE_PIXELS`).
         OSError: If the file cannot be opened, as `open` raises it, or is not a
@@ -73,7 +73,8 @@ def _read_image(file, name):
     # struct.error, zlib.error and more.
     except Exception as error:
         raise ValueError(
-            f"{name} could not be read as a JPEG, PNG or WebP image: {error}. "
+            f"{name} could not be read as a JPEG, PNG, WebP, BMP or TIFF "
+            f"image: {error}. "
             "Restore the file from its source or remove it."
         ) from error
 

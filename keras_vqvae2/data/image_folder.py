@@ -10,16 +10,16 @@ from keras_vqvae2.data._arguments import check_arguments
 
 tf = LazyModule("tensorflow")
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def list_images(folder):
     """Lists the image files in a folder and its subfolders.
 
-    Files are recognised by their extensions: `.jpg`, `.jpeg`, `.png` and
-    `.webp`, in upper or lower case. Hidden files and folders (`.name`) are
-    skipped, and whatever is not a regular file. Links are followed, but each
-    folder is searched once.
+    Files are recognised by their extensions: `.jpg`, `.jpeg`, `.png`,
+    `.webp`, `.bmp`, `.tif` and `.tiff`, in upper or lower case. Hidden files
+    and folders (`.name`) are skipped, and whatever is not a regular file. Links
+    are followed, but each folder is searched once.
 
     Args:
         folder: Path of the folder.

@@ -216,6 +216,13 @@ def tfds_dataset(
     return _pipeline.with_options(dataset)
 
 
+def tfds_label_names(name, data_dir=None):
+    """Names of the classes of a TFDS data set, None if it has none."""
+    features = _builder(name, data_dir).info.features
+    label = features["label"] if "label" in features.keys() else None
+    return list(label.names) if hasattr(label, "names") else None
+
+
 def _builder(name, data_dir):
     try:
         return tfds.builder(name, data_dir=data_dir)

@@ -75,8 +75,7 @@ def _choice(name, config):
 
 def _classes(config, priors):
     number = priors[0].num_classes if priors else None
-    names = getattr(config, "labels", None)  # where a model has them
-    return tuple(names or range(number or 0))
+    return config.labels or tuple(range(number or 0))
 
 
 @functools.lru_cache(maxsize=2)

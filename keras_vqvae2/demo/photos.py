@@ -23,14 +23,14 @@ def load_photo(path):
     """An uploaded photograph, at most `MAX_SIDE` pixels on its longer side.
 
     Args:
-        path: Path of a JPEG, PNG or WebP file. Errors name the file alone,
-            not the folder where a server keeps it.
+        path: Path of an image file, as for `data.load_image`. Errors name
+            the file alone, not the folder where a server keeps it.
 
     Returns:
         uint8 array `(height, width, 3)`.
 
     Raises:
-        ValueError: If it is none of these, or damaged.
+        ValueError: If it is none, or damaged.
     """
     path = pathlib.Path(path)
     image = Image.fromarray(load_image_bytes(path.read_bytes(), path.name))

@@ -21,6 +21,7 @@ import reprlib
 
 from keras_vqvae2.arguments import CheckedArguments
 from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arguments import flag
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
@@ -74,6 +75,18 @@ def _is_code_shapes(value):
             and all(type(side) is int and 1 <= side <= 1024 for side in size)
             for size in value
         )
+    )
+
+
+def _is_labels(value):
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) >= 1
+        and all(isinstance(name, str) for name in value)
+        and all(name.isprintable() and 1 <= len(name) <= 96 for name in value)
+        and len(set(value)) == len(value)
+        # The rest of `config.json` takes far less than a quarter of its bytes.
+        and len(json.dumps(value, indent=4)) <= 3 * MAX_FILE_BYTES // 4
     )
 
 
@@ -245,6 +258,9 @@ class ModelConfig:
         vqvae: `VQVAEConfig`.
         priors: `PriorConfig` by level name.
         context: `ContextConfig` of the context model, or None.
+        labels: Names of the classes, tuple of strings, or None.
+        image_size: Height and width of the images that the model was trained
+            on, or None.
 
     Raises:
         ValueError: If they do not fit together, or describe a model that is
@@ -255,8 +271,20 @@ class ModelConfig:
     vqvae: VQVAEConfig
     priors: dict = dataclasses.field(default_factory=dict)
     context: ContextConfig | None = None
+    labels: tuple | None = None
+    image_size: int | None = None
 
     def __post_init__(self):
+        if self.labels is not None:
+            if not _is_labels(self.labels):
+                raise ValueError(
+                    "`labels` must be a list of different names, each of 1 to "
+                    "96 printable characters, 48 KiB in all. Received: "
+                    f"{reprlib.repr(self.labels)}"
+                )
+            object.__setattr__(self, "labels", tuple(self.labels))
+        if self.image_size is not None:
+            check_integer("image_size", self.image_size, maximum=2**16)
         if not is_name(self.name):
             raise ValueError(
                 "`name` must be up to 96 letters, digits, '.', '_' or '-'. "
@@ -279,6 +307,14 @@ class ModelConfig:
                     f"{prior.num_embeddings}"
                 )
             _check_ratios(prior.code_shapes, self.vqvae.strides, where)
+            if self.labels is not None and prior.num_classes not in (
+                None,
+                len(self.labels),
+            ):
+                raise ValueError(
+                    f"{where}: it has {prior.num_classes} classes, but "
+                    f"`labels` names {len(self.labels)}."
+                )
         if self.context is not None:
             _check_size(
                 self.context.max_parameters(self.vqvae),
@@ -294,7 +330,7 @@ class ModelConfig:
             "model": "vqvae2",
             **dataclasses.asdict(self),
         }
-        for key in ("priors", "context"):
+        for key in ("priors", "context", "labels", "image_size"):
             if not config[key]:
                 del config[key]
         # Versions that do not know it read models without it.
@@ -341,7 +377,8 @@ def check_config(config, source):
             or the model could have more than `MAX_PARAMETERS` weights.
     """
     required = ("format", "format_version", "model", "name", "vqvae")
-    _check_keys(config, required, (*required, "priors", "context"), source)
+    optional = ("priors", "context", "labels", "image_size")
+    _check_keys(config, required, (*required, *optional), source)
     if config["format"] != FORMAT:
         raise ValueError(
             f"{source}: `format` must be {FORMAT!r}. Received: "
@@ -371,7 +408,14 @@ def check_config(config, source):
     if context is not None:
         context = _parse(ContextConfig, context, f"{source}, `context`")
     try:
-        return ModelConfig(config["name"], vqvae, priors, context)
+        return ModelConfig(
+            config["name"],
+            vqvae,
+            priors,
+            context,
+            config.get("labels"),
+            config.get("image_size"),
+        )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 

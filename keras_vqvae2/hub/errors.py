@@ -2,8 +2,10 @@
 
 import contextlib
 
-import huggingface_hub
-from huggingface_hub import errors
+from keras_vqvae2.backend.lazy_module import LazyModule
+
+huggingface_hub = LazyModule("huggingface_hub")
+errors = LazyModule("huggingface_hub.errors")
 
 
 def error_with_hint(kind, message, hint):

@@ -5,9 +5,11 @@ import logging
 import threading
 import time
 
-import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.utils import tqdm
+from keras_vqvae2.backend.lazy_module import LazyModule
+
+huggingface_hub = LazyModule("huggingface_hub")
+constants = LazyModule("huggingface_hub.constants")
+utils = LazyModule("huggingface_hub.utils")
 
 _SAY_AFTER = 5.0  # seconds
 # The client waits 10 seconds and tries again, but starts anew with each byte.
@@ -34,7 +36,7 @@ def download(repo_id, name, **options):
     """
     size = 0
 
-    class Progress(tqdm):
+    class Progress(utils.tqdm):
         def __init__(self, *args, **kwargs):
             nonlocal size
             size = kwargs.get("total") or 0

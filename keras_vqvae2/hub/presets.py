@@ -130,6 +130,16 @@ _CIFAR10_PRIORS = {
     },
 }
 
+# Unconditional, and of few images: more dropout.
+_FACES_PRIORS = {
+    level: {
+        **{k: v for k, v in prior.items() if k != "class_dropout"},
+        "num_classes": None,
+        "dropout": 0.2,
+    }
+    for level, prior in _CIFAR10_PRIORS.items()
+}
+
 PRESETS = {
     "vqvae2-imagenet256": Preset(
         description="ImageNet at 256x256: 32x32 and 64x64 codes",
@@ -148,8 +158,15 @@ PRESETS = {
         training_script="examples/two_stage.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "137e71a591614d82ba0810b77895c50763aa2f453289ff9fc5e77e0604cc11ff"
+            "805e9b9c9429436e63cb9e057ee6fd1113533b56c43dfa2c03b5d576f3d70d86"
         ),
+    ),
+    "vqvae2-faces64": Preset(
+        description="Faces (LFW) at 64x64: 8x8 and 16x16 codes, and new faces",
+        vqvae={"strides": (4, 2), **_PAPER_SIZES},
+        num_parameters=1_848_901,
+        training_script="examples/train_faces64.py",
+        priors=_FACES_PRIORS,
     ),
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",

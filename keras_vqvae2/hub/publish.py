@@ -5,11 +5,10 @@ import os
 import pathlib
 import re
 
-import huggingface_hub
-
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
+from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.hub.config import CARD
 from keras_vqvae2.hub.config import CONFIG
 from keras_vqvae2.hub.config import CONTEXT
@@ -26,6 +25,8 @@ from keras_vqvae2.hub.presets import default_owner
 from keras_vqvae2.hub.store import folder_snapshot
 from keras_vqvae2.levels import level_names
 
+huggingface_hub = LazyModule("huggingface_hub")
+
 
 def save_folder(
     vqvae,
@@ -34,6 +35,8 @@ def save_folder(
     name=None,
     priors=None,
     context=None,
+    labels=None,
+    image_size=None,
     overwrite=False,
     card=None,
     license=None,
@@ -52,6 +55,8 @@ def save_folder(
             called one at a time.
         context: Object with the attributes `config`, a `ContextConfig`, and
             `arrays`, a dict of NumPy arrays, or None.
+        labels: As for `ModelConfig`.
+        image_size: As for `ModelConfig`.
         overwrite: As for `VQVAE2.save_pretrained`.
         card: As for `VQVAE2.save_pretrained`.
         license: As for `VQVAE2.save_pretrained`.
@@ -80,6 +85,8 @@ def save_folder(
             VQVAEConfig.from_model(vqvae.get_config()),
             prior_configs,
             None if context is None else context.config,
+            labels,
+            image_size,
         )
         (new / CONFIG).write_text(config.to_json(), "utf-8")
         names = [CONFIG, WEIGHTS, *map(prior_file, prior_configs)]

@@ -16,6 +16,7 @@ from keras_vqvae2.hub.config import read_config
 from keras_vqvae2.hub.errors import error_with_hint
 from keras_vqvae2.hub.errors import explained
 from keras_vqvae2.hub.presets import DEFAULT_OWNER
+from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.hub.presets import bundled_weights
 from keras_vqvae2.hub.presets import default_owner
 from keras_vqvae2.hub.presets import find_preset
@@ -146,7 +147,10 @@ def find_snapshot(
             )
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {name_or_path}.")
+        _check_model_inside(folder)
         return folder_snapshot(folder)
+    if not from_hub and name_or_path not in PRESETS and folder.is_dir():
+        _check_model_inside(folder)
 
     repo_id, revision = _split_revision(name_or_path, revision)
     sums_sha256 = None
@@ -187,6 +191,18 @@ def find_snapshot(
         f"the folder {in_cache} in the cache and load the model again.",
         "`force_download=True` does both.",
         sums_sha256,
+    )
+
+
+def _check_model_inside(folder):
+    """Raises FileNotFoundError unless a folder holds a saved model."""
+    if (folder / CONFIG).is_file():
+        return
+    run = (folder / "model" / CONFIG).is_file()
+    where = f" Its model is in {folder / 'model'}." if run else ""
+    raise FileNotFoundError(
+        f"The folder {folder} is not a model that keras-vqvae2 saved: there "
+        f"is no {CONFIG}.{where}"
     )
 
 

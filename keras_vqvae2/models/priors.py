@@ -2,16 +2,23 @@ import collections.abc
 
 import keras
 
+# Kept without being asked for.
+SMALL = 2**28
+_BYTES = 4  # of a parameter
+
 
 class Priors(collections.abc.Mapping):
     """Priors by level name, each loaded when it is asked for.
 
-    A prior that is given as a function is loaded again each time, so that it
-    takes memory only while it is used; `keep` keeps it in memory.
+    A prior that is given as a function stays in memory once it was asked for
+    if those that stay take no more than `keep_bytes` together, at 4 bytes a
+    parameter. Otherwise it is loaded again each time, so that it takes memory
+    only while it is used. `keep` keeps all.
 
     Args:
         priors: Mapping from level name (`"top"`, ...) to a `PixelSNAILPrior`,
             or to a function without arguments that loads it.
+        keep_bytes: The bound, as the attribute of this name.
 
     Example:
 
@@ -25,9 +32,13 @@ class Priors(collections.abc.Mapping):
     ```
     """
 
-    def __init__(self, priors=()):
+    def __init__(self, priors=(), keep_bytes=SMALL):
         # `|` and copies must not load anything.
-        self._priors = dict(getattr(priors, "_priors", priors))
+        if isinstance(priors, Priors):
+            priors = {**priors._priors, **priors._kept}
+        self._priors = dict(priors)
+        self._kept = {}
+        self.keep_bytes = keep_bytes
 
     def __getitem__(self, level):
         if level not in self._priors:
@@ -35,8 +46,14 @@ class Priors(collections.abc.Mapping):
                 f"There is no prior of the level {level!r}. There are priors "
                 f"for: {', '.join(self) or 'none'}."
             )
-        prior = self._priors[level]
-        return prior if self.is_kept(level) else prior()
+        prior = self._kept.get(level, self._priors[level])
+        if isinstance(prior, keras.Model):
+            return prior
+        prior = prior()
+        taken = [prior, *self._kept.values()]
+        if _BYTES * sum(x.count_params() for x in taken) <= self.keep_bytes:
+            self._kept[level] = prior
+        return prior
 
     def __contains__(self, level):
         return level in self._priors
@@ -48,15 +65,21 @@ class Priors(collections.abc.Mapping):
         return len(self._priors)
 
     def __or__(self, other):
-        return Priors({**self._priors, **Priors(other)._priors})
+        mine, others = Priors(self)._priors, Priors(other)._priors
+        return Priors({**mine, **others}, self.keep_bytes)
 
     def __repr__(self):
         return f"Priors({', '.join(self)})"
 
     def is_kept(self, level):
-        """Whether a level's prior is kept in memory."""
-        return isinstance(self._priors[level], keras.Model)
+        """Whether a level's prior is in memory to stay."""
+        prior = self._kept.get(level, self._priors[level])
+        return isinstance(prior, keras.Model)
 
     def keep(self):
         """Loads all priors and keeps them in memory."""
-        self._priors = dict(self)
+        self._kept = dict(self)
+
+    def let_go(self):
+        """Lets go of the priors that were loaded."""
+        self._kept = {}

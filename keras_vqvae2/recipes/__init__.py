@@ -5,7 +5,7 @@ from keras_vqvae2.recipes.train_context import train_context
 from keras_vqvae2.recipes.train_prior import train_prior
 from keras_vqvae2.recipes.train_two_stages import train_two_stages
 from keras_vqvae2.recipes.train_vqvae import train_vqvae
-from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 
 __all__ = [
     "TrainingOptions",

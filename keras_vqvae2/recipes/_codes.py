@@ -16,7 +16,8 @@ def read_model_codes(model, folder):
         folder: Folder written by `write_code_shards`.
 
     Returns:
-        Tuple `(codes, labels)` as of `read_code_shards`.
+        Tuple `(codes, labels, names)`: the first two as of `read_code_shards`,
+        the names of the classes or None.
 
     Raises:
         FileNotFoundError: If the folder has no complete set of codes.
@@ -39,4 +40,4 @@ def read_model_codes(model, folder):
             f"{folder} has codes that were made by other weights than those "
             "of this model: extract them again, with this model."
         )
-    return codes, labels
+    return codes, labels, index.get("source", {}).get("label_names")

@@ -11,12 +11,13 @@ from keras_vqvae2.backend.distribution import num_replicas
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.files import atomic_path
 from keras_vqvae2.files import check_writable
-from keras_vqvae2.recipes.training_options import LEARNING_RATES
-from keras_vqvae2.recipes.training_options import OPTIMIZERS
+from keras_vqvae2.training import Muon
 from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
+from keras_vqvae2.training_options import LEARNING_RATES
 
+OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -65,6 +66,7 @@ def run(
     arguments,
     options,
     make_picture=None,
+    validated=None,
 ):
     """Trains a model of either stage.
 
@@ -76,6 +78,7 @@ def run(
         arguments: Dict for `arguments.json`, beside model and options.
         options: `TrainingOptions`.
         make_picture: As for `TrainingLog`.
+        validated: `validation` of `TrainingLog`.
 
     Returns:
         The history, a dict of lists.
@@ -118,7 +121,11 @@ def run(
         callbacks=[
             # Once the checkpoint is known to fit.
             keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
-            *([TrainingLog(output, make_picture)] if is_chief() else []),
+            *(
+                [TrainingLog(output, make_picture, True, validated)]
+                if is_chief()
+                else []
+            ),
         ],
         verbose=options.verbose,
     )

@@ -5,6 +5,7 @@ import keras
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.data import write_code_shards
 from keras_vqvae2.data.image_dataset import describe_data
+from keras_vqvae2.data.image_dataset import label_names
 from keras_vqvae2.files import check_writable
 from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._codes import weights_digest
@@ -15,7 +16,7 @@ def extract_codes(
     data,
     output,
     *,
-    image_size,
+    image_size=None,
     split="train",
     labels=False,
     resize=None,
@@ -35,7 +36,8 @@ def extract_codes(
         model: `VQVAE2`.
         data: Folder of images, or `tfds:<name>`.
         output: Folder for the shards, see `write_code_shards`.
-        image_size: Height and width of the images.
+        image_size: Height and width of the images; None takes that of the
+            images which the model was trained on, or 256.
         split: Split of a TFDS data set.
         labels: Whether to keep class labels: those of the class folders in
             `data`, or the TFDS data set's own.
@@ -58,6 +60,8 @@ def extract_codes(
         ValueError: If there are no images, or an argument does not fit.
     """
     check_writable(output, folder=True)
+    if image_size is None:
+        image_size = model.image_size or 256
     check_image_size(image_size, model.vqvae)
     # All that the codes and their order depend on.
     source = {
@@ -69,6 +73,8 @@ def extract_codes(
         "labels": bool(labels),
         "mirrored": bool(mirrored),
     }
+    if labels:
+        source["label_names"] = label_names(data, data_dir)
     if mirrored:  # a batch of images is followed by the same batch mirrored
         source["batch_size"] = batch_size
 

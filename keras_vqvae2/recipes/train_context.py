@@ -134,14 +134,21 @@ def train_context(
     context = ContextModel(
         config, model.vqvae.strides, model.vqvae.num_embeddings, arrays
     )
-    trained = VQVAE2(model.vqvae, name, model.priors, context)
+    trained = VQVAE2(
+        model.vqvae,
+        name,
+        model.priors,
+        context,
+        model.labels,
+        model.image_size,
+    )
     trained.save_pretrained(output)
     return trained, bits
 
 
 def _read(model, folder):
     """Code maps of a folder, coarse to fine."""
-    codes, _ = read_model_codes(model, folder)
+    codes, _, _ = read_model_codes(model, folder)
     maps = list(codes.values())
     height, width = maps[-1].shape[1:]
     stride = model.vqvae.strides[0]

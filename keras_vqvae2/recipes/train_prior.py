@@ -10,12 +10,20 @@ from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
 from keras_vqvae2.recipes._run import validation_batches
-from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 from keras_vqvae2.vqvae2 import VQVAE2
 
 
 def train_prior(
-    model, level, prior, codes, output, *, validation_codes=None, options=None
+    model,
+    level,
+    prior,
+    codes,
+    output,
+    *,
+    validation_codes=None,
+    name=None,
+    options=None,
 ):
     """Trains the `PixelSNAILPrior` of one level and saves the whole model.
 
@@ -29,6 +37,7 @@ def train_prior(
         codes: Folder written by `write_code_shards`.
         output: Folder for the results.
         validation_codes: The same for validation, or None.
+        name: Name of the saved model; None keeps that of `model`.
         options: `TrainingOptions`.
 
     Returns:
@@ -46,14 +55,24 @@ def train_prior(
     options = options or TrainingOptions()
     check_output(output, options)
     priors = model.priors | {level: prior}
-    trained = VQVAE2(model.vqvae, model.name, priors, model.context)
+    maps, labels, label_names = _prior_data(model, level, prior, codes)
+    if label_names is None:
+        label_names = model.labels
+    trained = VQVAE2(
+        model.vqvae,
+        name or model.name,
+        priors,
+        model.context,
+        label_names,
+        model.image_size,
+    )
     # What could not be saved after the training is not trained.
     ModelConfig(
-        "model",
+        name or "model",
         VQVAEConfig.from_model(model.vqvae.get_config()),
         {level: PriorConfig.from_model(prior.get_config())},
+        labels=label_names,
     )
-    maps, labels = _prior_data(model, level, prior, codes)
 
     def make_dataset(step):
         return worker_dataset(
@@ -71,7 +90,7 @@ def train_prior(
     make_dataset(0)
     validation = None
     if validation_codes is not None:
-        arrays = _prior_data(model, level, prior, validation_codes)
+        *arrays, _ = _prior_data(model, level, prior, validation_codes)
         validation = validation_batches(
             lambda batch_size, **kwargs: code_dataset(
                 *arrays, batch_size, training=False, **kwargs
@@ -86,8 +105,8 @@ def train_prior(
 
 
 def _prior_data(model, level, prior, folder):
-    """`(maps, labels)` of a folder of codes, as the prior needs them."""
-    codes, labels = read_model_codes(model, folder)
+    """Maps, labels and names of classes, as the prior needs them."""
+    codes, labels, label_names = read_model_codes(model, folder)
     names = model.vqvae.level_names
     maps = list(codes.values())[: names.index(level) + 1]
     shapes = tuple(m.shape[1:] for m in maps)
@@ -97,7 +116,7 @@ def _prior_data(model, level, prior, folder):
             f"{folder} has {shapes}."
         )
     if prior.num_classes is None:
-        labels = None
+        labels = label_names = None
     elif labels is None:
         raise ValueError(
             f"The prior is class-conditional, but {folder} has no labels: "
@@ -109,4 +128,4 @@ def _prior_data(model, level, prior, folder):
             f"The prior has {prior.num_classes} classes. {folder} has the "
             f"label {labels.max()}."
         )
-    return maps, labels
+    return maps, labels, label_names

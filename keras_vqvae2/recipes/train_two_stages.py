@@ -42,10 +42,11 @@ def train_two_stages(
 ):
     """Trains both stages (algorithms 1 and 2) and generates images.
 
-    `output` gets a folder for stage 1 (`vqvae/`), for the codes (`codes/`)
-    and for each prior (`top/`, ...), as written by `train_vqvae`,
-    `extract_codes` and `train_prior`, and `samples.png`. After a kill, call it
-    again: finished parts are kept, and the interrupted one resumes. Inside
+    `output` gets a folder for stage 1 (`vqvae/`), for the codes (`codes/`,
+    with `validation_data` also `validation-codes/`) and for each prior
+    (`top/`, ...), as written by `train_vqvae`, `extract_codes` and
+    `train_prior`, and `samples.png`. After a kill, call it again: finished
+    parts are kept, and the interrupted one resumes. Inside
     `keras_vqvae2.training.distribute` it trains on all devices; the workers
     share `output`.
 
@@ -58,7 +59,7 @@ def train_two_stages(
         image_size: Height and width of the images.
         vqvae_options: `TrainingOptions` of stage 1.
         prior_options: `TrainingOptions` by level name.
-        validation_data: As `data`, for stage 1, or None.
+        validation_data: As `data`, for the figures of all phases, or None.
         resize: Length to which the shorter side of images is resized before
             cropping, or None.
         labels: Whether the priors are conditional on the class.
@@ -113,23 +114,30 @@ def train_two_stages(
     _wait_for(_model_file(stage1))
     model = from_pretrained(stage1 / "model")
 
-    codes = output / "codes"
+    def extract(data, name):
+        codes = output / name
 
-    def extract():
-        extract_codes(
-            from_pretrained(stage1 / "model"),
-            data,
-            codes,
-            image_size=image_size,
-            labels=labels,
-            resize=resize,
-            mirrored=mirrored,
-            batch_size=extract_batch_size,
-        )
+        def extract_here():
+            extract_codes(
+                from_pretrained(stage1 / "model"),
+                data,
+                codes,
+                image_size=image_size,
+                labels=labels,
+                resize=resize,
+                mirrored=mirrored,
+                batch_size=extract_batch_size,
+            )
 
-    if not (codes / "index.json").exists():
-        on_chief(extract)
-    _wait_for(codes / "index.json")
+        if not (codes / "index.json").exists():
+            on_chief(extract_here)
+        _wait_for(codes / "index.json")
+        return codes
+
+    codes = extract(data, "codes")
+    validation_codes = None
+    if validation_data is not None:
+        validation_codes = extract(validation_data, "validation-codes")
     for name in names:
         folder = output / name
         if not _finished(folder):
@@ -139,6 +147,7 @@ def train_two_stages(
                 PixelSNAILPrior(**prior_arguments[name], dtype=dtype),
                 codes,
                 folder,
+                validation_codes=validation_codes,
                 options=_resumed(prior_options[name], folder),
             )
         _wait_for(_model_file(folder))

@@ -4,11 +4,14 @@ from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.data import image_dataset
+from keras_vqvae2.hub.config import ModelConfig
+from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.config import is_name
 from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run
 from keras_vqvae2.recipes._run import validation_batches
-from keras_vqvae2.recipes.training_options import TrainingOptions
+from keras_vqvae2.training_options import TrainingOptions
 from keras_vqvae2.visualization import figure3
 from keras_vqvae2.vqvae2 import VQVAE2
 
@@ -27,6 +30,7 @@ def train_vqvae(
     resize=None,
     data_dir=None,
     download=False,
+    name=None,
     options=None,
 ):
     """Trains a `HierarchicalVQVAE` and saves it.
@@ -48,6 +52,7 @@ def train_vqvae(
             cropping, or None to crop at their own resolution.
         data_dir: As for `tfds_dataset`, for TFDS data sets.
         download: As for `tfds_dataset`, for TFDS data sets.
+        name: Name of the model; None takes the folder's.
         options: `TrainingOptions`.
 
     Returns:
@@ -77,6 +82,10 @@ def train_vqvae(
     ```
     """
     options = options or TrainingOptions()
+    if name is None:
+        name = pathlib.Path(output).resolve().name
+        name = name if is_name(name) else "model"
+    ModelConfig(name, VQVAEConfig.from_model(vqvae.get_config()))
     check_output(output, options)
     check_image_size(image_size, vqvae)
     if validation_size is not None:
@@ -99,8 +108,8 @@ def train_vqvae(
         )
 
     make_dataset(0)  # Bad data is an error before anything is written.
-    model = VQVAE2(vqvae)
-    validation = make_picture = None
+    model = VQVAE2(vqvae, name, image_size=image_size)
+    validation = make_picture = validated = None
     if validation_data is not None:
 
         def validation_dataset(batch_size, **kwargs):
@@ -120,6 +129,8 @@ def train_vqvae(
                 raise ValueError(f"{validation_data} has no readable image.")
             return dataset.apply(tf.data.experimental.assert_cardinality(size))
 
+        size = validation_size or image_size
+        validated = f"center crops of {size}x{size}, not whole images"
         validation = validation_batches(validation_dataset, options)
         examples = next(iter(validation_dataset(4))).numpy()
 
@@ -134,6 +145,7 @@ def train_vqvae(
         {"data": str(data), "image_size": image_size},
         options,
         make_picture,
+        validated,
     )
     folder = pathlib.Path(output) / "model"
     on_chief(lambda: model.save_pretrained(folder, overwrite=True))

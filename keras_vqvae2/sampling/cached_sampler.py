@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.backend.threads import threads_for
 from keras_vqvae2.sampling import prior_state
 from keras_vqvae2.sampling.draws import draw_codes
 from keras_vqvae2.sampling.draws import truncate_logits
@@ -78,6 +79,7 @@ class CachedSampler:
         self.top_k = top_k
         self.top_p = top_p
         self.keep_logits = keep_logits
+        self._num_parameters = prior.count_params()
         self._start_functions = {}  # by batch size
         self._row_functions = {}  # by number of rows that attention looks at
         # By itself, since XLA would be slower at its large convolutions; each
@@ -117,10 +119,15 @@ class CachedSampler:
             prior itself (without temperature and truncation), and the logits
             `(batch, height, width, num_embeddings)` or None.
         """
-        height, _ = self.prior.code_shapes[-1]
         if forced is None:
             forced = np.full(draws.shape, -1, "int32")
         forced = np.asarray(forced, "int32")
+        batch_size = self._copies * len(draws)
+        with threads_for(batch_size * self._num_parameters):
+            return self._sample(draws, coarser, labels, forced, on_row, choose)
+
+    def _sample(self, draws, coarser, labels, forced, on_row, choose):
+        height, _ = self.prior.code_shapes[-1]
         state = self._start(len(draws), coarser, labels)
         codes, all_logits, total = [], [], 0.0
         for row in range(height):

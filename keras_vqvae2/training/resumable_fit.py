@@ -5,12 +5,12 @@ import time
 
 import keras
 import numpy as np
-import safetensors.numpy
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arguments import check_number
 from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.arrays import read_arrays
+from keras_vqvae2.arrays import write_arrays
 from keras_vqvae2.backend.distribution import is_chief
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.files import atomic_path
@@ -193,9 +193,7 @@ class _Checkpoint(keras.callbacks.Callback):
         }
         if is_chief():
             with atomic_path(self.path) as temporary:
-                safetensors.numpy.save_file(
-                    arrays, temporary, metadata={"state": json.dumps(state)}
-                )
+                write_arrays(temporary, arrays, {"state": json.dumps(state)})
         self._saved_at = time.monotonic()
 
     def restore(self):

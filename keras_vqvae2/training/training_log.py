@@ -45,15 +45,40 @@ class TrainingLog(EpochHistory):
         folder: Folder for `history.csv` and `tensorboard/`.
         make_picture: Function without arguments that returns a uint8 picture
             `(height, width, 3)`, shown in TensorBoard, or None.
-        verbose: Whether to print a line an epoch on stderr.
+        verbose: Whether to print a line an epoch on stderr, and a few in the
+            first epoch unless that is a terminal.
+        validation: What the values of validation (`val_...`) are of, for that
+            line, or None.
     """
 
-    def __init__(self, folder, make_picture=None, verbose=True):
+    def __init__(
+        self, folder, make_picture=None, verbose=True, validation=None
+    ):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.make_picture = make_picture
         self.verbose = verbose
+        self.validation = validation
         self._writer = None
+        self._batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        # A terminal has a progress bar. Elsewhere the first line, after a
+        # whole epoch, may be hours away.
+        self._batches += 1
+        if (
+            self._batches in (1, 10, 100)
+            and self._batches < (self.params.get("steps") or 0)
+            and self.verbose
+            and logs
+            and not sys.stderr.isatty()
+        ):
+            print(
+                f"{self._batches} of {self.params['steps']} steps of the "
+                f"epoch: loss {float(logs['loss']):.4g}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
@@ -83,4 +108,6 @@ class TrainingLog(EpochHistory):
         self._writer.flush()
         if self.verbose:
             values = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
+            if self.validation is not None:
+                values += f"  (val: {self.validation})"
             print(f"step {step}: {values}", file=sys.stderr, flush=True)

@@ -1,19 +1,8 @@
 import keras
 from keras import ops
 
-from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.arguments import check_number
-
-
-def check_schedule(steps, warmup_steps, decay_steps):
-    """Raises ValueError unless rise and fall fit into the steps."""
-    check_integer("warmup_steps", warmup_steps, minimum=0)
-    check_integer("decay_steps", decay_steps, minimum=0)
-    if warmup_steps + decay_steps > steps:
-        raise ValueError(
-            f"`warmup_steps` and `decay_steps` must fit into `steps={steps}`. "
-            f"Received: {warmup_steps} and {decay_steps}"
-        )
+from keras_vqvae2.arguments import check_schedule
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")

@@ -5,6 +5,7 @@ from keras import ops
 from tiny_models import make_prior
 from tiny_models import random_codes
 
+from keras_vqvae2.backend.threads import threads_for
 from keras_vqvae2.sampling import cached_sampler
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.draws import draw_codes
@@ -126,6 +127,32 @@ def test_partly_forced_codes():
     forced[:, 3:] = -1
     again, _, _ = sample(prior, forced=forced)
     np.testing.assert_array_equal(again, free)
+
+
+def test_small_networks_get_one_thread_of_pytorch():
+    if keras.backend.backend() != "torch":
+        pytest.skip("threads that meet after every operation")
+    import torch
+
+    prior, seen = make_prior(), []
+
+    def on_row(row):
+        seen.append(torch.get_num_threads())
+        if row == 2:
+            raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            CachedSampler(prior).sample(
+                uniform_draws(0, range(3), (6, 8)), [TOP], LABELS, None, on_row
+            )
+        assert seen == [1, 1] and torch.get_num_threads() == 2
+        with threads_for(2**26):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_draws_are_uniform():

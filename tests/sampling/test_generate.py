@@ -14,6 +14,7 @@ from keras_vqvae2.cli import main
 from keras_vqvae2.data import load_image
 from keras_vqvae2.hub import config
 from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.sampling import cached_sampler
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def test_kept_priors(model):
         model.vqvae,
         priors={level: loader(prior) for level, prior in model.priors.items()},
     )
+    lazy.keep_priors(max_bytes=0)
     images = lazy.generate(labels=[0, 1])
     lazy.generate(labels=[0, 1])
     assert len(loads) == 4
@@ -59,6 +61,43 @@ def test_kept_priors(model):
     assert len(loads) == 6
 
 
+def test_small_priors_are_kept_without_being_asked_for(model, monkeypatch):
+    loads, compiled = [], []
+
+    def loader(prior):
+        return lambda: loads.append(prior) or prior
+
+    def compile_function(*args, **kwargs):
+        compiled.append(args)
+        return compile_function_of_backend(*args, **kwargs)
+
+    compile_function_of_backend = cached_sampler.compile_function
+    monkeypatch.setattr(cached_sampler, "compile_function", compile_function)
+    top, bottom = model.priors.values()
+    lazy = keras_vqvae2.VQVAE2(
+        model.vqvae, priors={"top": loader(top), "bottom": loader(bottom)}
+    )
+    codes = lazy.generate_codes(labels=[0, 1])
+    number = len(compiled)
+    again = lazy.generate_codes(labels=[0, 1])
+    assert loads == [top, bottom] and len(compiled) == number > 0
+    np.testing.assert_array_equal(again[1], codes[1])
+    # Together they are above the bound; each by itself is not.
+    sizes = [4 * prior.count_params() for prior in (top, bottom)]
+    lazy.keep_priors(max_bytes=sum(sizes) - 1)
+    assert not lazy.priors.is_kept("top")
+    for level in ("top", "bottom") * 2:
+        lazy.load_prior(level)
+    assert loads[2:] == [top, bottom, bottom]
+    assert lazy.priors.is_kept("top") and not lazy.priors.is_kept("bottom")
+    # A copy has what is kept.
+    copy = lazy.priors | {"bottom": bottom}
+    assert copy["top"] is top and len(loads) == 5
+    assert copy.keep_bytes == sum(sizes) - 1
+    with pytest.raises(ValueError, match="`max_bytes` must be"):
+        lazy.keep_priors(max_bytes=-1)
+
+
 def test_priors_are_loaded_when_asked_for(model):
     loads = []
     top, bottom = model.priors.values()
@@ -68,6 +107,7 @@ def test_priors_are_loaded_when_asked_for(model):
     assert set(lazy.priors) == {"top"} and "bottom" not in lazy.priors
     both = lazy.priors | {"bottom": bottom}
     copy = keras_vqvae2.VQVAE2(model.vqvae, priors=both)
+    copy.keep_priors(max_bytes=0)
     assert tuple(copy.priors) == ("top", "bottom") and not loads
     assert copy.priors["bottom"] is bottom and not loads
     assert copy.priors["top"] is top and len(loads) == 1

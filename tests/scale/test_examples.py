@@ -78,6 +78,9 @@ def test_smoke(name, make_data, tmp_path, monkeypatch, capsys):
     arguments = ["--data", make_data(tmp_path / "data"), "--smoke"]
     arguments += ["--output", tmp_path / "run", "--strategy", strategy]
     arguments += ["--accumulate", parts, "--dtype", "float32"]
+    validated = make_data is class_folders and BACKEND == "torch"
+    if validated:
+        arguments += ["--validation-data", tmp_path / "data"]
     run_example(name, monkeypatch, *arguments)
     assert f"{1 + (strategy == 'mirrored')} devices" in capsys.readouterr().out
     model = keras_vqvae2.from_pretrained(tmp_path / "run" / "bottom" / "model")
@@ -88,6 +91,7 @@ def test_smoke(name, make_data, tmp_path, monkeypatch, capsys):
     for level in ("vqvae", *model.vqvae.level_names):
         history = (tmp_path / "run" / level / "history.csv").read_text()
         assert len(history.splitlines()) == 3
+        assert ("val_loss" in history) == validated
 
     # Run again, it keeps what is finished.
     files = [p for p in (tmp_path / "run").rglob("*.safetensors")]
@@ -156,3 +160,31 @@ def test_trains_as_in_the_tables(
     assert {v.optimizer for v in options.values()} == {"adam"}
     assert received["vqvae"]["num_embeddings"] == 512
     assert received["priors"]["top"]["num_attention_layers"] == 4
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("budget", [3.0, 0.03])
+def test_a_budget_scales_all_phases(tmp_path, monkeypatch, budget):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    zoo = importlib.import_module("_zoo")
+    received, commands = {}, []
+    monkeypatch.setattr(
+        zoo, "train_two_stages", lambda *args, **kw: received.update(kw)
+    )
+    monkeypatch.setattr(zoo, "command", lambda argv: commands.append(argv))
+    run_example(
+        "train_faces64.py",
+        monkeypatch,
+        *("--data", tmp_path / "faces", "--output", tmp_path / "run"),
+        *("--budget", budget),
+    )
+    options = {"vqvae": received["vqvae_options"], **received["prior_options"]}
+    steps = {"vqvae": 12000, "top": 4000, "bottom": 3000}
+    assert {k: v.steps for k, v in options.items()} == {
+        k: round(v * budget / 3) for k, v in steps.items()
+    }
+    assert received["validation_data"] == str(tmp_path / "faces" / "val")
+    assert received["vqvae"]["strides"] == (4, 2)
+    (arguments,) = commands
+    assert arguments[0] == "evaluate" and "--write-card" in arguments
+    assert str(tmp_path / "run" / "bottom" / "model") in arguments

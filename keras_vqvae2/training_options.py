@@ -1,15 +1,14 @@
-import dataclasses
+"""Options of a training, for functions and the command line alike."""
 
-import keras
+import dataclasses
 
 from keras_vqvae2.arguments import CheckedArguments
 from keras_vqvae2.arguments import argument
+from keras_vqvae2.arguments import check_schedule
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
-from keras_vqvae2.training import Muon
-from keras_vqvae2.training.warmup_stable_decay import check_schedule
 
-OPTIMIZERS = {"muon": Muon, "adam": keras.optimizers.Adam}
+# By optimizer.
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
 
 
@@ -25,7 +24,8 @@ class TrainingOptions(CheckedArguments):
         optimizer: Optimizer; the paper has adam.
         learning_rate: Peak learning rate (default: 1e-3 for muon, 3e-4 for
             adam).
-        warmup_steps: Steps in which the learning rate rises linearly.
+        warmup_steps: Steps in which the learning rate rises linearly (default:
+            100, or half of the steps before the decay if these are fewer).
         decay_steps: Steps at the end in which the learning rate falls linearly
             to zero.
         clip_norm: Global norm to which gradients are clipped.
@@ -52,15 +52,15 @@ class TrainingOptions(CheckedArguments):
     steps: int = integer(1, 2**53, 250_000)
     batch_size: int = integer(1, 2**31 - 1, 128)
     optimizer: str = argument(
-        lambda value: value in tuple(OPTIMIZERS),
-        f"one of {', '.join(OPTIMIZERS)}",
+        lambda value: value in tuple(LEARNING_RATES),
+        f"one of {', '.join(LEARNING_RATES)}",
         "muon",
-        choices=tuple(OPTIMIZERS),
+        choices=tuple(LEARNING_RATES),
     )
     learning_rate: float | None = number(
         0, 1e3, None, above=True, optional=True
     )
-    warmup_steps: int = integer(0, 2**53, 100)
+    warmup_steps: int | None = integer(0, 2**53, None, optional=True)
     decay_steps: int = integer(0, 2**53, 0)
     clip_norm: float | None = number(0, 1e9, 1.0, above=True, optional=True)
     gradient_accumulation_steps: int = integer(1, 2**31 - 1, 1)
@@ -76,4 +76,7 @@ class TrainingOptions(CheckedArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.warmup_steps is None:
+            steps = max(self.steps - self.decay_steps, 0)
+            object.__setattr__(self, "warmup_steps", min(100, steps // 2))
         check_schedule(self.steps, self.warmup_steps, self.decay_steps)
