@@ -14,7 +14,7 @@ def add_arguments(parser):
     )
     add_numbers(
         parser,
-        ("host", str, HOST, "address to listen at; 0.0.0.0 is for everybody"),
+        ("host", str, HOST, "address; 0.0.0.0 is for everybody"),
         ("port", positive, PORT, "port to listen at"),
     )
 

@@ -17,13 +17,13 @@ class Choice:
         num_levels: Number of its code maps.
         image_size: `(height, width)` of the images that its priors draw, None
             if it has no priors for all levels.
-        num_classes: Number of its priors' classes, or None.
+        classes: Its priors' classes: names, or numbers if they have none.
         can_be_guided: Whether they were trained with `class_dropout`.
     """
 
     num_levels: int
     image_size: tuple | None
-    num_classes: int | None
+    classes: tuple
     can_be_guided: bool
 
 
@@ -68,9 +68,14 @@ def _choice(name, config):
     return Choice(
         num_levels=len(levels),
         image_size=image_size,
-        num_classes=priors[0].num_classes if priors else None,
+        classes=_classes(config, priors),
         can_be_guided=bool(priors) and all(p.class_dropout for p in priors),
     )
+
+
+def _classes(config, priors):
+    number = priors[0].num_classes if priors else None
+    return config.labels or tuple(range(number or 0))
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,8 +2,10 @@
 
 from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.demo.choices import find_choices
+from keras_vqvae2.demo.edit_tab import add_edit_tab
 from keras_vqvae2.demo.generate_tab import add_generate_tab
 from keras_vqvae2.demo.reconstruct_tab import add_reconstruct_tab
+from keras_vqvae2.demo.surprise_tab import add_surprise_tab
 
 gr = LazyModule("gradio")
 
@@ -11,6 +13,8 @@ gr = LazyModule("gradio")
 _TABS = {
     "Reconstruct": (add_reconstruct_tab, False),
     "Generate": (add_generate_tab, True),
+    "Edit": (add_edit_tab, True),
+    "Surprise": (add_surprise_tab, True),
 }
 # Seconds: how often files of the page are looked at, and their age at which
 # they are deleted. When the server stops, all are.

@@ -23,14 +23,14 @@ def load_photo(path):
     """An uploaded photograph, at most `MAX_SIDE` pixels on its longer side.
 
     Args:
-        path: Path of a JPEG, PNG or WebP file. Errors name the file alone,
-            not the folder where a server keeps it.
+        path: Path of an image file, as for `data.load_image`. Errors name
+            the file alone, not the folder where a server keeps it.
 
     Returns:
         uint8 array `(height, width, 3)`.
 
     Raises:
-        ValueError: If it is none of these, or damaged.
+        ValueError: If it is none, or damaged.
     """
     path = pathlib.Path(path)
     image = Image.fromarray(load_image_bytes(path.read_bytes(), path.name))
@@ -38,21 +38,23 @@ def load_photo(path):
     return np.asarray(image)
 
 
-def square(image, size, resample=Image.Resampling.LANCZOS):
-    """The center square of an image, scaled to `size` x `size` pixels.
+def center(image, size, resample=Image.Resampling.LANCZOS):
+    """The center of an image, as much as has a size's shape, scaled to it.
 
     Args:
         image: uint8 array `(height, width, 3)` or `(height, width)`.
-        size: Height and width of the result.
+        size: `(height, width)` of the result.
         resample: Pillow's filter.
 
     Returns:
-        uint8 array `(size, size, 3)` or `(size, size)`.
+        uint8 array of this size.
     """
-    side = min(image.shape[:2])
-    top, left = ((length - side) // 2 for length in image.shape[:2])
-    image = image[top : top + side, left : left + side]
-    return np.asarray(Image.fromarray(image).resize((size, size), resample))
+    # Pillow's `fit` would mix in what lies beside the part.
+    scale = min(image.shape[0] / size[0], image.shape[1] / size[1])
+    height, width = (max(1, round(side * scale)) for side in size)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    part = image[top : top + height, left : left + width]
+    return np.asarray(Image.fromarray(part).resize(size[::-1], resample))
 
 
 def enlarged(image, least=256):

@@ -75,13 +75,13 @@ def photo_input():
 
 
 def class_menu(choice):
-    """Menu of a model's classes: integers, or "any"."""
-    number = choice.num_classes or 0
+    """Menu of a model's classes: gives their numbers, or "any"."""
+    numbered = enumerate(map(str, choice.classes))
     return gr.Dropdown(
-        [ANY_CLASS, *range(number)],
+        [ANY_CLASS, *((name, number) for number, name in numbered)],
         value=ANY_CLASS,
         label="Class",
-        interactive=number > 0,
+        interactive=bool(choice.classes),
     )
 
 

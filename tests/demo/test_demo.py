@@ -15,11 +15,15 @@ import keras_vqvae2
 from keras_vqvae2.cli import main
 from keras_vqvae2.demo import photos
 from keras_vqvae2.demo.choices import find_choices
+from keras_vqvae2.demo.edit_tab import read_drawing
+from keras_vqvae2.demo.edit_tab import variants
 from keras_vqvae2.demo.generate_tab import draw
 from keras_vqvae2.demo.reconstruct_tab import describe
 from keras_vqvae2.demo.reconstruct_tab import reconstruct
+from keras_vqvae2.demo.surprise_tab import surprise
 from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.images import psnr
+from keras_vqvae2.surprise import Surprise
 
 pytestmark = pytest.mark.once
 
@@ -82,11 +86,12 @@ def test_photos_are_made_smaller_and_errors_name_the_file_alone(tmp_path):
         photos.load_photo(tmp_path / "bad.png")
 
 
-def test_center_square_and_enlarged():
+def test_center_and_enlarged():
     image = np.zeros((4, 8, 3), "uint8")
     image[:, 2:6] = 200
-    assert (photos.square(image, 16) == 200).all()
-    assert photos.square(image, 16).shape == (16, 16, 3)
+    square = photos.center(image, (16, 16))
+    assert square.shape == (16, 16, 3) and (square == 200).all()
+    assert photos.center(image, (4, 8)).tolist() == image.tolist()
     assert photos.enlarged(image, 20).shape == (12, 24, 3)
 
 
@@ -108,11 +113,11 @@ def test_choices_come_from_the_models(model_folder, tmp_path):
     choices = find_choices()
     assert set(choices) <= set(PRESETS)
     if choice := choices.get("vqvae2-cifar10"):
-        assert choice.image_size == (32, 32) and choice.num_classes == 10
+        assert choice.image_size == (32, 32) and len(choice.classes) == 10
     if choice := choices.get("vqvae2-imagenet256"):
         assert choice.image_size is None
     choice = find_choices([model_folder])[model_folder]
-    assert choice.image_size == (8, 8) and choice.num_classes == 3
+    assert choice.image_size == (8, 8) and choice.classes == (0, 1, 2)
     assert choice.num_levels == 2 and choice.can_be_guided
     grey = keras_vqvae2.VQVAE2(make_vqvae(num_channels=1))
     grey.save_pretrained(tmp_path / "grey")
@@ -138,6 +143,63 @@ def test_generate_gets_what_was_chosen():
     ]
     with pytest.raises(ValueError, match="choose one"):
         draw(Model(), "any", 2, 1.5, 1.0, 0)
+
+
+def test_paint_is_the_mask():
+    background = np.zeros((64, 96, 4), "uint8")
+    background[:, 16:80] = (10, 200, 30, 255)
+    layers = np.zeros((2, 64, 96, 4), "uint8")
+    layers[0, 0, 16] = 255  # the square's first pixel
+    layers[1, 40:44, 48:56, 3] = 1
+    layers[1, :, :15] = 255  # outside of the square
+    drawing = {"background": background, "layers": list(layers)}
+    image, mask = read_drawing(drawing, (8, 8))
+    assert (image == (10, 200, 30)).all()
+    expected = np.zeros((8, 8), bool)
+    expected[0, 0] = expected[5, 4] = True
+    np.testing.assert_array_equal(mask, expected)
+    for nothing in (None, {"background": None, "layers": []}):
+        with pytest.raises(ValueError, match="Drop an image first"):
+            read_drawing(nothing, (8, 8))
+
+
+def test_variants_are_of_what_was_chosen():
+    image, mask = np.zeros((8, 8, 3), "uint8"), np.ones((8, 8), bool)
+    calls = []
+
+    def inpaint(images, mask, **options):
+        calls.append((images.shape, mask.shape, options))
+        return np.full((1, 2, 8, 8, 3), 9, "uint8")
+
+    pictures = variants(inpaint, image, (mask,), 2, 2, 0.9, 5)
+    assert [caption for _, caption in pictures] == [
+        "original",
+        "variant 1",
+        "variant 2",
+    ]
+    assert [int(picture.max()) for picture, _ in pictures] == [0, 9, 9]
+    options = {"labels": [2], "num_variants": 2, "temperature": 0.9, "seed": 5}
+    assert calls == [((1, 8, 8, 3), (8, 8), options)]
+
+
+def test_surprise_shows_the_bits_of_each_level():
+    class Model:
+        vqvae = make_vqvae((2, 2))
+
+        def surprise(self, images, labels):
+            assert images.shape == (1, 8, 8, 3) and labels == [1]
+            # 4 bits are those of no prior, 6 the brightest colour.
+            maps = tuple(np.full((1, 8, 8), bits) for bits in (0.0, 6.0))
+            return Surprise(maps, maps, np.array([2.5]), np.array([-0.25]))
+
+    text, pictures = surprise(Model(), np.zeros((8, 8, 3), "uint8"), 1)
+    assert "8x8 pixels: **2.500 bits per pixel**, -0.250 beyond" in text
+    assert [caption for _, caption in pictures] == [
+        "the image",
+        "top: 0.0 bits per code",
+        "bottom: 6.0 bits per code",
+    ]
+    assert pictures[1][0].max() < 10 and pictures[2][0].max() > 245
 
 
 def fails(capsys, *argv):
