@@ -2,6 +2,7 @@ import math
 import os
 import pathlib
 
+from keras_vqvae2.cli.options import complete_model
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.codec.header import code_shapes
@@ -20,7 +21,7 @@ from keras_vqvae2.weights import check_weights
 def add_arguments(parser):
     parser.add_argument(
         "name", help="preset, folder, Hub repository, or a .codes file"
-    )
+    ).completer = complete_model
 
 
 def run(args):

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import logging
+import os
 import re
 import sys
 import warnings
@@ -51,6 +52,9 @@ def main(argv=None, start=None):
         or 130 after Ctrl-C and 143 after SIGTERM, with such a line as well.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    completing = "_ARGCOMPLETE" in os.environ  # a shell asks, not a person
+    if completing:
+        argv = os.environ.get("COMP_LINE", "").split()[1:]
     command = argv[0] if argv else None
     flags = set()
     try:
@@ -60,6 +64,8 @@ def main(argv=None, start=None):
             _log_on_stderr(),
         ):
             parser = _parser(command)
+            if completing:
+                importlib.import_module("argcomplete").autocomplete(parser)
             args = parser.parse_args(argv)
             flags = set(vars(args))
             warnings.showwarning = _show_warning

@@ -3,12 +3,14 @@
 import argparse
 import ast
 import dataclasses
+import importlib
 import pathlib
 import re
 
 import keras_vqvae2
 from keras_vqvae2.backend.distribution import STRATEGIES
 from keras_vqvae2.codec.code_pool import num_cores
+from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.training_options import TrainingOptions
 
 DEFAULT_MODEL = "vqvae2-imagenet256"
@@ -47,7 +49,13 @@ def add_model(parser, default=DEFAULT_MODEL):
         "--model",
         default=default,
         help="preset, folder, or Hub repository (default: %(default)s)",
-    )
+    ).completer = complete_model
+
+
+def complete_model(prefix, **options):
+    """What a shell may complete the name of a model to, see argcomplete."""
+    completers = importlib.import_module("argcomplete.completers")
+    return [*PRESETS, *completers.FilesCompleter()(prefix, **options)]
 
 
 def add_overwrite(parser):

@@ -1,6 +1,7 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -120,6 +121,33 @@ def test_every_command_has_help(command, capsys):
         main([command, "--help"])
     assert caught.value.code == 0
     assert COMMANDS[command].split()[0] in capsys.readouterr().out
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("keras-vqvae2 enc", {"encode"}),
+        ("keras-vqvae2 train --str", {"--strategy", "--strides"}),
+        ("keras-vqvae2 encode --model vqvae2-c", {"vqvae2-cifar10"}),
+        ("keras-vqvae2 info vqvae2-c", {"vqvae2-cifar10"}),
+    ],
+)
+def test_completion(tmp_path, line, expected):
+    pytest.importorskip("argcomplete")
+    environment = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "out"),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "keras_vqvae2_cli"],
+        env=os.environ | environment,
+        check=True,
+    )
+    assert set((tmp_path / "out").read_text().split("\v")) == expected
 
 
 @pytest.mark.once
