@@ -15,7 +15,7 @@ cbook = LazyModule("matplotlib.cbook")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
-def load_image(path):
+def load_image(path, shorter_side=None):
     """Reads a JPEG, PNG, WebP, BMP or TIFF file as an RGB image.
 
     EXIF orientation is applied. Greyscale, palette and CMYK images are
@@ -25,6 +25,10 @@ def load_image(path):
 
     Args:
         path: Path of the file.
+        shorter_side: Length that the shorter side will be resized to, or None.
+            JPEG files of twice that and more are decoded at a half, a quarter
+            or an eighth of their size, but not below that length: a fraction
+            of the work.
 
     Returns:
         uint8 array `(height, width, 3)`, values 0..255.
@@ -45,7 +49,7 @@ def load_image(path):
     ```
     """
     with open_regular(path) as file:
-        return _read_image(file, os.fsdecode(path))
+        return _read_image(file, os.fsdecode(path), shorter_side)
 
 
 def sample_photograph():
@@ -54,14 +58,16 @@ def sample_photograph():
         return file.name
 
 
-def load_image_bytes(contents, name):
+def load_image_bytes(contents, name, shorter_side=None):
     """Reads an encoded image from memory, as `load_image` reads a file."""
-    return _read_image(io.BytesIO(contents), name)
+    return _read_image(io.BytesIO(contents), name, shorter_side)
 
 
-def _read_image(file, name):
+def _read_image(file, name, shorter_side):
     try:
         with Image.open(file, formats=FORMATS) as image:
+            if shorter_side is not None:
+                image.draft(None, (shorter_side, shorter_side))
             image.load()
             pixels = np.array(_to_rgb(_upright(image)))
         file.seek(0)

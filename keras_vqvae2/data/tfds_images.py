@@ -53,7 +53,8 @@ def tfds_dataset(
         start_step: Index of the first training batch.
         resize: Length in pixels to which the shorter side is resized before
             cropping, or None to crop at the image's own resolution. An image
-            smaller than the crop is always enlarged.
+            smaller than the crop is always enlarged. Large JPEG files are
+            decoded as in `image_folder_dataset`.
         flip: Whether training images are flipped horizontally with probability
             0.5.
         labels: Whether to return the feature `"label"` too.
@@ -136,7 +137,7 @@ def tfds_dataset(
 
     index, count = shard
     seed = tf.constant(seed, tf.int64)
-    decode = _pipeline.Decoder()
+    decode = _pipeline.Decoder(resize if training else None)
 
     # TFDS's code is plain Python, which AutoGraph would rewrite wrongly.
     @tf.autograph.experimental.do_not_convert

@@ -255,6 +255,44 @@ def test_native_decoder_leaves_the_rest_to_pillow(name):
         _pipeline.decode_plain({**SPECIAL, **BROKEN}[name])
 
 
+@pytest.mark.parametrize(
+    ("shorter_side", "ratio"),
+    [(97, 1), (49, 1), (48, 2), (25, 2), (24, 4), (13, 4), (12, 8), (2, 8)],
+)
+def test_large_jpegs_are_decoded_small(tmp_path, shorter_side, ratio):
+    y, x = np.mgrid[:96, :131]
+    pixels = np.stack([x, y, 128 + 60 * np.sin(x / 20 + y / 30)], -1)
+    path = tmp_path / "large.jpg"
+    Image.fromarray(pixels.astype("uint8")).save(path, quality=95)
+    small = load_image(path, shorter_side)
+    assert small.shape == (96 // ratio, -(-131 // ratio), 3)
+    native = _pipeline.decode_plain(path.read_bytes(), shorter_side).numpy()
+    np.testing.assert_allclose(native, small.astype("int32"), atol=1)
+    size = 131 // ratio * ratio  # of whole blocks of pixels, the means
+    blocks = pixels[:, :size].reshape(
+        96 // ratio, ratio, size // ratio, ratio, 3
+    )
+    means = blocks.mean(axis=(1, 3))
+    assert abs(small[:, : size // ratio] - means).mean() < 2
+
+
+def test_only_training_decodes_small(tmp_path, monkeypatch):
+    received = []
+    decode_plain = _pipeline.decode_plain
+    monkeypatch.setattr(
+        _pipeline,
+        "decode_plain",
+        lambda contents, shorter_side: (
+            received.append(shorter_side) or decode_plain(contents)
+        ),
+    )
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.jpg")
+    for training, expected in ((True, 16), (False, None)):
+        image_folder_dataset(tmp_path, 16, 1, resize=16, training=training)
+        assert set(received) == {expected}  # traced once or more
+        received.clear()
+
+
 def test_native_decoder_leaves_huge_images_to_pillow(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE * SIZE - 1)
     for name in ("rgb.jpg", "rgb.png"):
