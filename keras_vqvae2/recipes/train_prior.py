@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 from keras_vqvae2.backend.distribution import on_chief
@@ -55,6 +56,12 @@ def train_prior(
     options = options or TrainingOptions()
     check_output(output, options)
     priors = model.priors | {level: prior}
+    # What could not be saved after the training is not trained.
+    config = ModelConfig(
+        name or "model",
+        VQVAEConfig.from_model(model.vqvae.get_config()),
+        {level: PriorConfig.from_model(prior.get_config())},
+    )
     maps, labels, label_names = _prior_data(model, level, prior, codes)
     if label_names is None:
         label_names = model.labels
@@ -66,13 +73,7 @@ def train_prior(
         label_names,
         model.image_size,
     )
-    # What could not be saved after the training is not trained.
-    ModelConfig(
-        name or "model",
-        VQVAEConfig.from_model(model.vqvae.get_config()),
-        {level: PriorConfig.from_model(prior.get_config())},
-        labels=label_names,
-    )
+    dataclasses.replace(config, labels=label_names)
 
     def make_dataset(step):
         return worker_dataset(

@@ -33,9 +33,9 @@ class Candidates:
     Example:
 
     ```python
-    candidates = keras_vqvae2.sampling.Candidates(0, [0], 2, height=1)
-    assert candidates(0, np.array([-50.0, 0.0])).tolist() == [1, 1]
-    assert candidates.final()[0] in (0, 1)
+    candidates = keras_vqvae2.sampling.Candidates(0, [0], 3, height=1)
+    assert candidates(0, np.array([-50.0, 0.0, -50.0])).tolist() == [1, 1, 1]
+    assert candidates.final()[0] in (0, 1, 2)
     ```
     """
 
