@@ -13,7 +13,11 @@ import safetensors.numpy
 import keras_vqvae2
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
-MODELS = {"vqvae2-imagenet256": 128, "vqvae2-cifar10": 32}
+MODELS = {
+    "vqvae2-imagenet256": 128,
+    "vqvae2-cifar10": 32,
+    "vqvae2-faces64": 64,
+}
 SAMPLES = {"labels": [3, 3, 5], "guidance_scale": 2.0, "seed": 1}
 
 

@@ -67,6 +67,7 @@ def test_sizes_are_those_of_table_5():
     [
         (NAME, {"history.csv", "learning_curve.png"}),
         (CIFAR10, {"history_top.csv", "history_bottom.csv", "samples.png"}),
+        ("vqvae2-faces64", {"history.csv", "history_decay.csv"}),
     ],
 )
 def test_hashes_and_card(name, others):

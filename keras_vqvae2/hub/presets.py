@@ -162,11 +162,14 @@ PRESETS = {
         ),
     ),
     "vqvae2-faces64": Preset(
-        description="Faces (LFW) at 64x64: 8x8 and 16x16 codes, and new faces",
+        description="Faces (LFW) at 64x64: 8x8 and 16x16 codes",
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
         num_parameters=1_848_901,
         training_script="examples/train_faces64.py",
         priors=_FACES_PRIORS,
+        sums_sha256=(
+            "12e7bc3ee9467c522844b0846ba5deea176787f2641433f87238b1db7b622c31"
+        ),
     ),
     "vqvae2-ffhq1024": Preset(
         description="FFHQ at 1024x1024: 32x32, 64x64 and 128x128 codes",
