@@ -167,4 +167,5 @@ def test_large_images_go_one_by_one(monkeypatch):
     model._encode = lambda x: batches.append(len(x)) or encode(x)
     monkeypatch.setattr(tiles, "MAX_PIXELS", 2 * 256)
     np.testing.assert_array_equal(model.encode(images)[0], codes[0])
-    assert batches == [2, 2, 1]
+    # On JAX, a smaller last batch is padded.
+    assert batches == [2, 2, 2 if keras.backend.backend() == "jax" else 1]
