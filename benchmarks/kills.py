@@ -149,7 +149,8 @@ class Encode(Job):
         return False
 
     def check(self):
-        for path in self.output.rglob("*.codes"):
+        # Hidden ones are what a kill has left: the next run removes them.
+        for path in self.output.rglob("[!.]*.codes"):
             keras_vqvae2.codec.read_header(path)
             assert path.read_bytes() == self.whole[path.name]
 

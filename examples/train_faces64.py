@@ -19,6 +19,7 @@ HOURS = 3.0
 def main():
     args = _zoo.parser(__doc__.splitlines()[0], HOURS).parse_args()
     common = {"verbose": 0}
+    prior = {"learning_rate": 2e-3, **common}
     _zoo.run(
         args,
         "vqvae2-faces64",
@@ -27,10 +28,10 @@ def main():
                 steps=12000, batch_size=64, decay_steps=8000, **common
             ),
             "top": TrainingOptions(
-                steps=4000, batch_size=128, decay_steps=2500, **common
+                steps=4000, batch_size=128, decay_steps=2500, **prior
             ),
             "bottom": TrainingOptions(
-                steps=3000, batch_size=64, decay_steps=2000, **common
+                steps=3000, batch_size=64, decay_steps=2000, **prior
             ),
         },
         hours=HOURS,

@@ -215,8 +215,13 @@ def _same_size(images, batch_size):
             or len(batch) == batch_size
             or image.size * len(batch) >= 3 * MAX_PIXELS
         ):
-            yield np.stack(batch)
+            yield _stack(batch)
             batch = []
         batch.append(image)
     if batch:
-        yield np.stack(batch)
+        yield _stack(batch)
+
+
+def _stack(images):
+    # A large image comes alone, and is not copied.
+    return np.stack(images) if len(images) > 1 else images[0][None]

@@ -2,6 +2,7 @@ import io
 import os
 
 import numpy as np
+from PIL import ExifTags
 from PIL import Image
 from PIL import ImageOps
 
@@ -13,6 +14,8 @@ cbook = LazyModule("matplotlib.cbook")
 # A closed list: Pillow's other decoders stay out of reach of files that come
 # from strangers.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+# Rows that are copied at a time.
+_STRIP = 256
 
 
 def load_image(path, shorter_side=None):
@@ -69,7 +72,7 @@ def _read_image(file, name, shorter_side):
             if shorter_side is not None:
                 image.draft(None, (shorter_side, shorter_side))
             image.load()
-            pixels = np.array(_to_rgb(_upright(image)))
+            pixels = _pixels(_to_rgb(_upright(image)))
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
             # Of some PNG files that are cut short, `load` gives what is left.
@@ -87,6 +90,9 @@ def _read_image(file, name, shorter_side):
 
 def _upright(image):
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            # `exif_transpose` would copy what may be a gigabyte.
+            return image
         return ImageOps.exif_transpose(image)
     # Cameras write broken EXIF blocks around sound pixels.
     except Exception:
@@ -103,4 +109,13 @@ def _to_rgb(image):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image):
+    # By strips: `np.array(image)` needs twice the memory of the array.
+    pixels = np.empty((image.height, image.width, 3), "uint8")
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        pixels[top:bottom] = image.crop((0, top, image.width, bottom))
+    return pixels

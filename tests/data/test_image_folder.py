@@ -239,6 +239,33 @@ def test_a_single_image_needs_no_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
+@pytest.mark.once
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_picture_is_held_once(tmp_path):
+    """Pillow's own pixels, 4 bytes each, beside the array's 3: 7/3 of it."""
+    side, path = 4096, tmp_path / "large.png"
+    Image.new("RGB", (side, side)).save(path)
+    code = (
+        "from keras_vqvae2.data import load_image\n"
+        "def peak():\n"
+        "    with open('/proc/self/status') as lines:\n"
+        "        (line,) = [x for x in lines if x.startswith('VmHWM')]\n"
+        "    return 1024 * int(line.split()[1])\n"
+        f"before, image = peak(), load_image({str(path)!r})\n"
+        "print((peak() - before) / image.nbytes)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment["KERAS_BACKEND"] = "numpy"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert float(result.stdout) < 3
+
+
 # The native decoder
 
 
