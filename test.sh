@@ -34,7 +34,7 @@ for backend in "${backends[@]}"; do
     echo "== Keras backend: $backend"
     KERAS_BACKEND="$backend" TF_CPP_MIN_LOG_LEVEL=2 \
         .venv/bin/python -m pytest -q -p no:cacheprovider \
-        --numprocesses auto --maxprocesses 4 --dist loadfile
+        --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 done
 
 # The oldest Keras and TensorFlow that pyproject.toml allows, on the fast tests.
@@ -50,5 +50,5 @@ if [ ! -e "$folder/keras" ]; then
 fi
 PYTHONPATH="$folder" KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 \
     .venv/bin/python -m pytest -q -p no:cacheprovider \
-    --numprocesses auto --maxprocesses 4 --dist loadfile \
+    --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
     tests/layers tests/models tests/training/test_muon.py

@@ -116,8 +116,11 @@ class CompressMixin:
                     codes = self._encode_cheaply(padded, rate_weight, pool)
                 else:
                     codes = self._encode_batches(padded, batch_size)
+                image_size = batch.shape[1:3]
+                # They may be as large as all else.
+                del batch, padded
                 for maps in zip(*codes, strict=True):
-                    yield maps, batch.shape[1:3]
+                    yield maps, image_size
 
         write = functools.partial(write_codes, method=method)
         with CodePool(code_model, num_workers) as pool:
@@ -210,18 +213,23 @@ def _same_size(images, batch_size):
         )
     batch = []
     for image in map(np.asarray, images):
-        if batch and (
-            image.shape != batch[0].shape
-            or len(batch) == batch_size
-            or image.size * len(batch) >= 3 * MAX_PIXELS
-        ):
-            yield _stack(batch)
-            batch = []
+        if batch and image.shape != batch[0].shape:
+            yield _take_all(batch)
         batch.append(image)
+        is_full = (
+            len(batch) == batch_size
+            or image.size * len(batch) >= 3 * MAX_PIXELS
+        )
+        # A large image is nobody's once it has been encoded.
+        del image
+        if is_full:
+            yield _take_all(batch)
     if batch:
-        yield _stack(batch)
+        yield _take_all(batch)
 
 
-def _stack(images):
-    # A large image comes alone, and is not copied.
-    return np.stack(images) if len(images) > 1 else images[0][None]
+def _take_all(batch):
+    """The images as an array; a single one is not copied."""
+    images = np.stack(batch) if len(batch) > 1 else batch[0][None]
+    batch.clear()
+    return images

@@ -38,14 +38,16 @@ def run(args):
     model = keras_vqvae2.from_pretrained(args.model)
     sizes = []
 
-    def images():
-        for path in paths:
-            image = keras_vqvae2.data.load_image(path)
-            sizes.append(image.shape[:2])
-            yield image
+    def load(path):
+        image = keras_vqvae2.data.load_image(path)
+        sizes.append(image.shape[:2])
+        return image
 
     files = model.iterate_compress(
-        images(), args.method, args.rate_weight, num_workers=workers(paths)
+        map(load, paths),
+        args.method,
+        args.rate_weight,
+        num_workers=workers(paths),
     )
     for i, (path, output, data) in enumerate(
         zip(paths, outputs, files, strict=True)

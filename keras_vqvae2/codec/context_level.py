@@ -92,14 +92,17 @@ class ContextLevel:
         padded, radius = pad_codes(
             codes.astype("int32"), window.neighbors, self.num_embeddings
         )
-        waves = [wave for wave in _waves(shape, window.slope) if len(wave[0])]
-        if known is not None:
-            waves = _join(waves)
+
+        def waves():
+            # Not a list: of a large map it would be larger than the image.
+            some = _waves(shape, window.slope)
+            return some if known is None else _join(some)
+
         stride = padded.shape[1]
         flat = padded.reshape(-1)
         steps = np.array([dy * stride + dx for dy, dx in window.neighbors])
-        first_layer = _FirstLayer(self, coarser, waves)
-        for rows, columns in waves:
+        first_layer = _FirstLayer(self, coarser, waves())
+        for rows, columns in waves():
             places = (rows + radius) * stride + columns + radius
             x = first_layer(rows, columns)
             part = np.empty_like(x)
@@ -169,7 +172,7 @@ class _FirstLayer:
         self.steps = np.array(
             [dy * self.stride + dx for dy, dx in window.coarse]
         )
-        self.waves = _waves(coarser.shape, window.slope)
+        self.waves = list(_waves(coarser.shape, window.slope, empty=True))
         # Waves of the coarser map that go through its products together, and
         # those that one of `waves` reaches across.
         largest = max(len(rows) for rows, _ in self.waves)
@@ -193,7 +196,7 @@ class _FirstLayer:
         while self.done <= waves.max():
             some = self.waves[self.done : self.done + self.together]
             self.done += len(some)
-            self._add(*map(np.concatenate, zip(*some, strict=True)))
+            self._add(*_concatenated(some))
         places = rows % ratio * ratio + columns % ratio
         return self.parts[waves % len(self.parts), rows // ratio, places]
 
@@ -207,35 +210,34 @@ class _FirstLayer:
         )
 
 
-def _waves(shape, slope):
-    """Pairs `(rows, columns)` of the places with each `column + slope * row`.
+def _waves(shape, slope, empty=False):
+    """Yields `(rows, columns)` of the places with each `column + slope * row`.
 
-    Some are empty if the map is narrow.
+    Some are empty if the map is narrow; they are left out unless `empty`.
     """
     height, width = shape
-    waves = []
     for wave in range(width + slope * (height - 1)):
         first = max(0, -(-(wave - width + 1) // slope))
         rows = np.arange(first, min(height - 1, wave // slope) + 1)
-        waves.append((rows, wave - slope * rows))
-    return waves
+        if empty or len(rows):
+            yield rows, wave - slope * rows
 
 
 def _join(waves):
-    """The same places in the same order, more of them together."""
-    joined = []
-    start = count = 0
-    for i, (rows, _) in enumerate(waves):
-        count += len(rows)
-        if count >= _TOGETHER or i == len(waves) - 1:
-            joined.append(
-                tuple(
-                    np.concatenate(side)
-                    for side in zip(*waves[start : i + 1], strict=True)
-                )
-            )
-            start, count = i + 1, 0
-    return joined
+    """Yields the same places in the same order, more of them together."""
+    some, count = [], 0
+    for wave in waves:
+        some.append(wave)
+        count += len(wave[0])
+        if count >= _TOGETHER:
+            yield _concatenated(some)
+            some, count = [], 0
+    if some:
+        yield _concatenated(some)
+
+
+def _concatenated(waves):
+    return tuple(np.concatenate(side) for side in zip(*waves, strict=True))
 
 
 def _tables(embeddings, kernel):

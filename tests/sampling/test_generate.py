@@ -340,6 +340,7 @@ def test_wrong_use(model):
         keras_vqvae2.VQVAE2(model.vqvae, priors={"side": None})
 
 
+@pytest.mark.not_on_jax
 def test_the_whole_way_on_the_command_line(tmp_path, capsys, monkeypatch):
     generator = np.random.default_rng(0)
     for i in range(6):

@@ -61,6 +61,7 @@ def run_example(name, monkeypatch, *arguments):
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
+@pytest.mark.not_on_jax
 @pytest.mark.parametrize(
     ("name", "make_data"),
     [

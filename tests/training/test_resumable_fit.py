@@ -63,7 +63,18 @@ def _values(model):
     ]
 
 
-@pytest.mark.parametrize("steps_per_epoch", [5, 4])
+@pytest.mark.parametrize(
+    "steps_per_epoch",
+    [
+        4,
+        pytest.param(
+            5,
+            marks=pytest.mark.skipif(
+                keras.backend.backend() != "torch", reason="once is enough"
+            ),
+        ),
+    ],
+)
 def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
     validation_data = next(iter(_batches(10**6))).numpy()
 
