@@ -8,6 +8,10 @@ folders, rendered ones (digits, noise, smooth), and copies of themselves with a
 planted defect: a patch of another image, a blob, a scratch. For each score the
 probability that such an image has a higher one than an image of `--data`; for
 defects also that a pixel inside has a higher value than one outside.
+
+"restoration" is the score of arXiv 2012.06765 (without its weighting of the
+variants): codes that need more bits than 98% of the usual images' are drawn
+anew, and the score is how far the image is from what comes out.
 """
 
 import argparse
@@ -102,9 +106,28 @@ def planted(images, kind, generator):
     return copies, masks
 
 
-def scores(model, images):
-    """Scores of images, and maps, by their names."""
+def scores(model, images, thresholds):
+    """Scores of images, and maps, by their names.
+
+    Args:
+        model: `VQVAE2` with priors.
+        images: uint8 array `(N, height, width, 3)`.
+        thresholds: Bits of a code of each level, above which it is drawn anew.
+    """
     surprise = model.surprise(images)
+    masks = [
+        bits > threshold
+        for bits, threshold in zip(surprise.maps, thresholds, strict=True)
+    ]
+    restored = model.inpaint(
+        images,
+        np.any(masks, axis=0),
+        num_variants=2,
+        num_candidates=1,
+        batch_size=64,
+    )
+    restoration = abs(restored - images[:, None].astype("float32"))
+    restoration = restoration.mean(axis=(1, 4))
     decoded = model.reconstruct(images).astype("float32")
     error = ((decoded - images) ** 2).mean(axis=-1)
     smoothing = (0, *[9 * images.shape[1] // 32] * 2)
@@ -113,10 +136,12 @@ def scores(model, images):
             "bits": surprise.scores,
             "excess": surprise.excess_scores,
             "reconstruction error": error.mean(axis=(1, 2)),
+            "restoration": restoration.mean(axis=(1, 2)),
         },
         {
             "bits, smoothed": uniform_filter(sum(surprise.maps), smoothing),
             "reconstruction error": error,
+            "restoration, smoothed": uniform_filter(restoration, smoothing),
         },
     )
 
@@ -144,15 +169,18 @@ def main():
     for kind in ("cut-paste", "blob", "scratch"):
         # Of other images than the usual ones: the two samples are independent.
         sets[kind], masks[kind] = planted(held, kind, generator)
-    expected, _ = scores(model, usual)
+    thresholds = [
+        np.quantile(bits, 0.98) for bits in model.surprise(usual).maps
+    ]
+    expected, expected_maps = scores(model, usual, thresholds)
     typical = np.median(expected["excess"])
     names = [*expected, "distance of excess"]
     expected["distance of excess"] = abs(expected["excess"] - typical)
-    print("| images |", " | ".join(names), "| pixels: bits, smoothed |", end="")
-    print(" pixels: reconstruction error |")
-    print("|---" * (len(names) + 3) + "|")
+    columns = [*names, *(f"pixels: {name}" for name in expected_maps)]
+    print("| images |", " | ".join(columns), "|")
+    print("|---" * (len(columns) + 1) + "|", flush=True)
     for name, images in sets.items():
-        found, maps = scores(model, images)
+        found, maps = scores(model, images, thresholds)
         found["distance of excess"] = abs(found["excess"] - typical)
         cells = [f"{auroc(expected[key], found[key]):.3f}" for key in names]
         mask = masks.get(name)

@@ -11,7 +11,7 @@ from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
 from keras_vqvae2.compression import check_rate_weight
 from keras_vqvae2.editing import EditMixin
-from keras_vqvae2.export import export_saved_model
+from keras_vqvae2.export import export_model
 from keras_vqvae2.generation import GenerateMixin
 from keras_vqvae2.hub.config import ModelConfig
 from keras_vqvae2.hub.config import VQVAEConfig
@@ -285,23 +285,29 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             parts.append(decoded[:, :height, :width])
         return np.concatenate(parts)
 
-    def export(self, folder):
-        """Writes encoder and decoder as a TensorFlow SavedModel.
+    def export(self, folder, format="saved_model"):
+        """Writes encoder and decoder for programs without Keras.
 
-        It needs TensorFlow alone, and has the functions `encode` (uint8
-        images `(batch, height, width, channels)`, height and width multiples
-        of `vqvae.total_stride`, to maps of int32 codes) and `decode` (the
-        maps, one argument for each level, coarse to fine, to uint8 images).
+        `encode` makes maps of int32 codes of uint8 images `(batch, height,
+        width, channels)`, height and width multiples of `vqvae.total_stride`;
+        `decode` makes uint8 images of the maps. In a SavedModel these are two
+        functions, the second with one argument for each level, coarse to fine;
+        as ONNX and LiteRT two files, `encode.onnx` and `decode.onnx` (or
+        `.tflite`), whose maps are named by level and whose images `images`.
 
         Args:
             folder: Folder to write, which must not exist.
+            format: `"saved_model"` of TensorFlow, `"onnx"` (needs
+                `pip install keras-vqvae2[onnx]`), or `"litert"`.
 
         Raises:
             FileExistsError: If the folder exists.
-            ValueError: If the backend is not TensorFlow.
+            ImportError: If ONNX's converter is not installed.
+            ValueError: If the backend is not TensorFlow, or the format is
+                unknown.
             OSError: If the folder cannot be written.
         """
-        export_saved_model(self.vqvae, folder)
+        export_model(self.vqvae, folder, format)
 
     def bits_per_pixel(self, height, width):
         """Bits of the codes per pixel of an image, under a uniform prior."""

@@ -1,6 +1,7 @@
 """What one does every day with a model of one's own."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -198,3 +199,63 @@ def test_export(tmp_path):
     decoded = saved.decode(*codes).numpy().astype(int)
     # Another program may round 127.49999 and 127.50001 apart.
     assert abs(decoded - model.decode(codes)).max() <= 1
+
+
+def lite_function(path):
+    import tensorflow as tf
+
+    runner = tf.lite.Interpreter(str(path)).get_signature_runner()
+    return lambda **inputs: runner(**inputs)
+
+
+def onnx_function(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    return lambda **inputs: dict(
+        zip(names, session.run(None, inputs), strict=True)
+    )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is exported by TensorFlow"
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*tf.lite")
+@pytest.mark.parametrize(
+    ("format", "ending", "load"),
+    [("litert", "tflite", lite_function), ("onnx", "onnx", onnx_function)],
+)
+def test_export_to_other_runtimes(tmp_path, format, ending, load):
+    """At another size and number than the model was exported with."""
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+    model = named_model()
+    with pytest.raises(ValueError, match="must be one of saved_model, onnx"):
+        model.export(tmp_path / "model", format="tflite")
+    model.export(tmp_path / "model", format=format)
+    assert len(list((tmp_path / "model").iterdir())) == 2
+    with pytest.raises(FileExistsError, match="name another folder"):
+        model.export(tmp_path / "model", format=format)
+    encode = load(tmp_path / "model" / f"encode.{ending}")
+    decode = load(tmp_path / "model" / f"decode.{ending}")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), "uint8")
+    codes = encode(images=images)
+    expected = dict(
+        zip(model.vqvae.level_names, model.encode(images), strict=True)
+    )
+    assert set(codes) == set(expected)
+    for name, maps in expected.items():
+        np.testing.assert_array_equal(codes[name], maps)
+    decoded = decode(**codes)["images"]
+    assert decoded.dtype == "uint8"
+    difference = decoded.astype(int) - model.decode(tuple(expected.values()))
+    assert abs(difference).max() <= 1
+
+
+@pytest.mark.once
+def test_export_without_a_converter(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install .*\[onnx\]"):
+        named_model().export(tmp_path / "model", format="onnx")
