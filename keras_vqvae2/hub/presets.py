@@ -228,7 +228,7 @@ def list_presets():
         elif preset.published:
             source, location = "hub", f"{default_owner()}/{name}"
         else:
-            source, location = "unpublished", preset.training_script
+            source, location = "unpublished", find_script(preset)
         infos.append(
             PresetInfo(
                 name=name,
@@ -264,6 +264,16 @@ def default_owner():
     The environment variable `KERAS_VQVAE2_OWNER`, or `"keras-vqvae2"`.
     """
     return os.environ.get(OWNER_VARIABLE) or DEFAULT_OWNER
+
+
+def find_script(preset):
+    """Where a preset's training script lies.
+
+    Inside an installed wheel, or its path in a source checkout.
+    """
+    path = pathlib.Path(__file__).resolve().parent.parent
+    path /= preset.training_script
+    return str(path) if path.is_file() else preset.training_script
 
 
 def weights_folder():

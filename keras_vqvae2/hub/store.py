@@ -20,6 +20,7 @@ from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.hub.presets import bundled_weights
 from keras_vqvae2.hub.presets import default_owner
 from keras_vqvae2.hub.presets import find_preset
+from keras_vqvae2.hub.presets import find_script
 
 # How often a folder is read that others go on replacing.
 _ATTEMPTS = 20
@@ -168,8 +169,7 @@ def find_snapshot(
             raise error_with_hint(
                 FileNotFoundError,
                 f"Nobody has published weights for {name!r} yet. "
-                f"`{preset.training_script}` of the source repository trains "
-                "them.",
+                f"`{find_script(preset)}` trains them.",
                 f"`VQVAE2.from_preset_config({name!r})` is the untrained "
                 "model.",
             )

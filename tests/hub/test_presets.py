@@ -135,6 +135,16 @@ def test_list_presets(model, weights):
     assert on_hub.location == f"keras-vqvae2/{IMAGENET}"
 
 
+def test_scripts_come_with_the_wheel(tmp_path, monkeypatch):
+    package = tmp_path / "keras_vqvae2"
+    monkeypatch.setattr(presets, "__file__", str(package / "hub/presets.py"))
+    script = "examples/train_ffhq1024.py"
+    assert presets.find_script(PRESETS[FFHQ]) == script
+    (package / "examples").mkdir(parents=True)
+    (package / script).touch()
+    assert presets.find_script(PRESETS[FFHQ]) == str(package / script)
+
+
 def test_weights_folder_is_the_checkouts_or_the_wheels(tmp_path, monkeypatch):
     package = tmp_path / "site" / "keras_vqvae2"
     package.mkdir(parents=True)
