@@ -35,9 +35,12 @@ def main():
             ),
         },
         hours=HOURS,
+        context=["--steps", "2000", "--num-neighbors", "10"],
         test_data=args.data / "val",
         image_size=64,
         resize=64,
+        # A Frechet distance by Inception would need a download.
+        evaluate=["--features", "none"],
     )
 
 

@@ -145,7 +145,7 @@ PRESETS = {
         description="ImageNet at 256x256: 32x32 and 64x64 codes",
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
         num_parameters=1_848_901,
-        training_script="examples/train_vqvae.py",
+        training_script="examples/train_photos256.py",
         priors=_IMAGENET_PRIORS,
         sums_sha256=(
             "b06becc2e3e5b7ec31eef034f0e1d6069ea80cf578fb526cfe8e33ef14e371b8"
@@ -155,7 +155,7 @@ PRESETS = {
         description="CIFAR-10 at 32x32: 8x8 and 16x16 codes, and new images",
         vqvae={"strides": (2, 2), **_PAPER_SIZES},
         num_parameters=1_515_909,
-        training_script="examples/two_stage.py",
+        training_script="examples/train_cifar10.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
             "805e9b9c9429436e63cb9e057ee6fd1113533b56c43dfa2c03b5d576f3d70d86"

@@ -12,6 +12,8 @@ from PIL import Image
 
 import keras_vqvae2
 from keras_vqvae2.data import image_dataset
+from keras_vqvae2.hub.presets import Preset
+from keras_vqvae2.training_options import TrainingOptions
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 BACKEND = keras.backend.backend()
@@ -186,6 +188,61 @@ def test_a_budget_scales_all_phases(tmp_path, monkeypatch, budget):
     }
     assert received["validation_data"] == str(tmp_path / "faces" / "val")
     assert received["vqvae"]["strides"] == (4, 2)
-    (arguments,) = commands
-    assert arguments[0] == "evaluate" and "--write-card" in arguments
-    assert str(tmp_path / "run" / "bottom" / "model") in arguments
+    context, evaluate = commands
+    assert context[0] == "train-context"
+    assert str(tmp_path / "run" / "bottom" / "model") in context
+    assert evaluate[0] == "evaluate" and "--write-card" in evaluate
+    assert evaluate[evaluate.index("--resize") + 1] == "64"
+    assert str(tmp_path / "run" / "vqvae2-faces64") in evaluate
+
+
+TINY_PRESET = Preset(
+    "tiny",
+    {"strides": (4, 2), "hidden_dim": 8, "residual_dim": 4}
+    | {"num_embeddings": 16, "embedding_dim": 4},
+    0,
+    "",
+    priors={
+        level: {"hidden_dim": 8, "residual_dim": 8, "num_blocks": 2}
+        | {"num_attention_layers": 1, "num_heads": 2, "num_embeddings": 16}
+        | {"num_conditioning_blocks": 1, "num_classes": classes}
+        for level, classes in (("top", 2), ("bottom", 2))
+    },
+)
+
+
+@pytest.mark.skipif(
+    BACKEND != "torch", reason="once, on the backend that starts fastest"
+)
+@pytest.mark.parametrize("phases", [("vqvae",), ("vqvae", "top", "bottom")])
+def test_the_zoos_way_from_pictures_to_the_card(tmp_path, monkeypatch, phases):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    zoo = importlib.import_module("_zoo")
+    monkeypatch.setattr(zoo, "find_preset", lambda name: TINY_PRESET)
+    for split in ("train", "val"):
+        class_folders(tmp_path / "data" / split)
+    options = TrainingOptions(
+        steps=4, batch_size=2, warmup_steps=1, steps_per_epoch=2, verbose=0
+    )
+    argv = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run")]
+    args = zoo.parser("", 1.0).parse_args([*argv, "--dtype", "float32"])
+    kwargs = {"labels": True, "num_samples": 0} if len(phases) > 1 else {}
+    arguments = {
+        "hours": 1.0,
+        "context": ["--steps", 2, "--hidden-dims", 8, 8, "--coarse-dim", 8],
+        "test_data": tmp_path / "data" / "val",
+        "image_size": 32,
+        "resize": 48,
+        "evaluate": ["--features", "none", "--num-samples", 4],
+        **kwargs,
+    }
+    zoo.run(args, "tiny", dict.fromkeys(phases, options), **arguments)
+    card = tmp_path / "run" / "tiny" / "README.md"
+    assert "PSNR" in card.read_text()
+    model = keras_vqvae2.from_pretrained(tmp_path / "run" / "tiny")
+    assert tuple(model.priors) == phases[1:] and model.context is not None
+    # Run again, it trains nothing anew.
+    weights = tmp_path / "run" / "tiny" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    zoo.run(args, "tiny", dict.fromkeys(phases, options), **arguments)
+    assert weights.stat().st_mtime_ns == before
