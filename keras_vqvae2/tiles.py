@@ -14,7 +14,7 @@ from keras_vqvae2.images import batches_of
 # Pixels that go through a network at a time, at 0.2 kB each.
 MAX_PIXELS = 2**22
 # Sides of tiles, in pixels and in radii: the margins are computed in vain.
-_SIDE = 1536
+_SIDE = 1152
 _SIDE_IN_RADII = 5
 
 _logger = logging.getLogger(__name__)

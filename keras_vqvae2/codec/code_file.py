@@ -22,6 +22,9 @@ from keras_vqvae2.files import open_regular
 from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.hub.presets import bundled_weights
 
+# Codes that become bits at a time: their bits end with a byte.
+_PART = 2**16
+
 
 def write_codes(codes, image_size, model, method=None):
     """The bytes of a code file.
@@ -295,8 +298,11 @@ def _pack(codes, num_embeddings):
     """All codes as one string of bits, the highest bit of each first."""
     flat = np.concatenate([level.reshape(-1) for level in codes])
     shifts = np.arange(_bits(num_embeddings))[::-1]
-    planes = (flat[:, None] >> shifts) & 1  # (N, bits)
-    return np.packbits(planes.astype("uint8")).tobytes()
+    return b"".join(
+        # (_PART, bits)
+        np.packbits((part[:, None] >> shifts & 1).astype("uint8")).tobytes()
+        for part in (flat[i : i + _PART] for i in range(0, len(flat), _PART))
+    )
 
 
 def _unpack(payload, header):
@@ -307,10 +313,18 @@ def _unpack(payload, header):
             f"{header.num_codes} codes take {expected} bytes, not "
             f"{len(payload)}"
         )
-    planes = np.unpackbits(
-        np.frombuffer(payload, "uint8"), count=header.num_codes * bits
-    ).reshape(header.num_codes, bits)
-    flat = planes.astype("int32") @ (1 << np.arange(bits, dtype="int32"))[::-1]
+    data = np.frombuffer(payload, "uint8")
+    weights = (1 << np.arange(bits, dtype="int32"))[::-1]
+    flat = np.empty(header.num_codes, "int32")
+    for i in range(0, len(flat), _PART):
+        part = flat[i : i + _PART]
+        planes = np.unpackbits(
+            data[i * bits // 8 : (i + _PART) * bits // 8],
+            count=len(part) * bits,
+        )
+        np.matmul(
+            planes.reshape(len(part), bits).astype("int32"), weights, out=part
+        )
     if flat.max() >= header.num_embeddings:
         raise ValueError(f"there is a code {flat.max()}")
     sizes = [height * width for height, width in header.code_shapes]

@@ -24,6 +24,7 @@ from keras_vqvae2.arrays import arrays_digest
 from keras_vqvae2.codec import CodeHeader
 from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import CodePool
+from keras_vqvae2.codec import code_file
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
@@ -141,6 +142,26 @@ def test_raw_codes_need_no_model():
     codes = random_codes()
     data = write_codes(codes, SIZE, make_code_model(), "raw")
     assert_same_codes(codes, read_codes(data)[0])
+
+
+def test_raw_codes_of_a_large_image():
+    """More codes than become bits at a time, of 11 bits each; the memory."""
+    size, strides = (700, 900), (2, 2)
+    model = make_code_model(strides, 1025)
+    codes = random_codes(size, strides, 1025)
+    number = sum(level.size for level in codes)
+    assert number > 2 * code_file._PART and number % 8
+    tracemalloc.start()
+    data = write_codes(codes, size, model, "raw")
+    decoded, _ = read_codes(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_same_codes(codes, decoded)
+    string = "".join(f"{code:011b}" for level in codes for code in level.flat)
+    packed = int(string, 2) << -len(string) % 8
+    assert packed.to_bytes(-(-len(string) // 8), "big") in data
+    # Each bit as 64 bits, twice, would be 176 bytes a code.
+    assert peak < 80 * number
 
 
 @pytest.mark.parametrize("method", METHODS)
