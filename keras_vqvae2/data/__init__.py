@@ -13,6 +13,8 @@ from keras_vqvae2.data.image_file import load_image
 from keras_vqvae2.data.image_folder import class_names
 from keras_vqvae2.data.image_folder import image_folder_dataset
 from keras_vqvae2.data.image_folder import list_images
+from keras_vqvae2.data.packed_images import pack_images
+from keras_vqvae2.data.packed_images import packed_batches
 from keras_vqvae2.data.tfds_images import tfds_dataset
 from keras_vqvae2.data.tfrecord_images import tfrecord_dataset
 
@@ -24,6 +26,8 @@ __all__ = [
     "image_folder_dataset",
     "list_images",
     "load_image",
+    "pack_images",
+    "packed_batches",
     "read_code_shards",
     "tfds_dataset",
     "tfrecord_dataset",

@@ -40,6 +40,7 @@ class TrainingLog(EpochHistory):
     """Logs each epoch: a CSV file, TensorBoard scalars and pictures, a line.
 
     With `resumable_fit`, the CSV file holds the epochs before a kill too.
+    TensorBoard's files are written by TensorFlow: without it there are none.
 
     Args:
         folder: Folder for `history.csv` and `tensorboard/`.
@@ -81,8 +82,6 @@ class TrainingLog(EpochHistory):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
         super().on_epoch_end(epoch, logs)
         names = {name: None for row in self.rows for name in row}
         with (
@@ -96,6 +95,18 @@ class TrainingLog(EpochHistory):
         logs = dict(self.rows[-1])
         del logs["epoch"]
         step = logs.pop("step")
+        self._write_tensorboard(step, logs)
+        if self.verbose:
+            values = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
+            if self.validation is not None:
+                values += f"  (val: {self.validation})"
+            print(f"step {step}: {values}", file=sys.stderr, flush=True)
+
+    def _write_tensorboard(self, step, logs):
+        try:
+            import tensorflow as tf
+        except ImportError:
+            return
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(
                 str(self.folder / "tensorboard")
@@ -106,8 +117,3 @@ class TrainingLog(EpochHistory):
             if self.make_picture is not None:
                 tf.summary.image("reconstructions", self.make_picture()[None])
         self._writer.flush()
-        if self.verbose:
-            values = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
-            if self.validation is not None:
-                values += f"  (val: {self.validation})"
-            print(f"step {step}: {values}", file=sys.stderr, flush=True)
