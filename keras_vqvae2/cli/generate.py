@@ -17,6 +17,8 @@ from keras_vqvae2.visualization import SUFFIXES
 from keras_vqvae2.visualization import image_grid
 from keras_vqvae2.visualization import save_image
 
+_NUM_IMAGES = 16
+
 
 def add_arguments(parser):
     add_model(parser, MODEL_WITH_PRIORS)
@@ -29,7 +31,11 @@ def add_arguments(parser):
         nargs="+",
         help="class of each image, by number or name",
     )
-    parser.add_argument("--num-images", type=positive, help="number of images")
+    parser.add_argument(
+        "--num-images",
+        type=positive,
+        help=f"number of images (default: that of --labels, or {_NUM_IMAGES})",
+    )
     parser.add_argument("--grid", help="also save all images as one image")
     add_overwrite(parser)
     parser.add_argument(
@@ -50,6 +56,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    if args.num_images is None and args.labels is None:
+        args.num_images = _NUM_IMAGES
     count = keras_vqvae2.sampling.generate.count_images(
         args.num_images, args.labels
     )

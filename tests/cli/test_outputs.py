@@ -101,7 +101,10 @@ IMAGE = "name a .png, .jpg, .jpeg, .webp file"
             "generate --num-images 1 -o g --grid g/00000.png",
             "g/00000.png would be written twice",
         ),
-        ("generate -o g", "must say one number of images"),
+        (
+            "generate -o g --labels 1 2 --num-images 3",
+            "must say one number of images",
+        ),
         ("generate --num-images 99999999999 -o g", "at most 1048576"),
     ],
 )
