@@ -42,32 +42,36 @@ elif keras.backend.backend() == "torch":
 
 # The same code on every backend: JAX, which takes longest to compile what runs
 # once, leaves these to the other two.
-NOT_ON_JAX = """
-cli codec data demo docs evaluation fuzz hub test_compression.py
-test_docstrings.py test_everyday.py test_extract_codes.py test_files.py
-test_interrupts.py test_left_behind.py
+NOT_ON_JAX = tuple(
+    """
+cli/ codec/ data/ demo/ docs/ evaluation/ hub/test_downloads.py
+hub/test_presets.py hub/test_uploads.py test_compression.py test_docstrings.py
+test_everyday.py test_extract_codes.py test_files.py test_interrupts.py
+test_left_behind.py
 """.split()
+)
 # So that no long test runs alone at the end.
-LONGEST = "scale demo training sampling".split()
+LONGEST = ("scale/", "demo/", "training/", "sampling/")
 
 
 def pytest_collection_modifyitems(config, items):
     backend = keras.backend.backend()
 
-    def folder(item):
-        return item.path.relative_to(config.rootpath / "tests").parts[0]
+    def path(item):
+        return item.path.relative_to(config.rootpath / "tests").as_posix()
 
     for item in items:
         reason = None
         if backend != "tensorflow" and item.get_closest_marker("once"):
             reason = "needs no backend: runs once"
         if backend == "jax" and (
-            folder(item) in NOT_ON_JAX or item.get_closest_marker("not_on_jax")
+            path(item).startswith(NOT_ON_JAX)
+            or item.get_closest_marker("not_on_jax")
         ):
             reason = "runs on tensorflow and torch"
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
-    items.sort(key=lambda item: folder(item) not in LONGEST)
+    items.sort(key=lambda item: not path(item).startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)

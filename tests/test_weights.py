@@ -67,7 +67,11 @@ def test_sizes_are_those_of_table_5():
     [
         (NAME, {"history.csv", "learning_curve.png"}),
         (CIFAR10, {"history_top.csv", "history_bottom.csv", "samples.png"}),
-        ("vqvae2-faces64", {"history.csv", "history_decay.csv"}),
+        (
+            "vqvae2-faces64",
+            {"history.csv", "history_decay.csv", "history_top.csv"}
+            | {"history_bottom.csv", "samples.png", "nearest.png"},
+        ),
     ],
 )
 def test_hashes_and_card(name, others):
@@ -85,11 +89,13 @@ def test_hashes_and_card(name, others):
     }
 
 
-def test_priors_are_the_presets():
+@pytest.mark.parametrize("model", [CIFAR10, "vqvae2-faces64"])
+def test_priors_are_the_presets(model):
     config = keras_vqvae2.hub.config.read_config(
-        keras_vqvae2.hub.bundled_weights()[CIFAR10] / "config.json"
+        keras_vqvae2.hub.bundled_weights()[model] / "config.json"
     )
-    for level, arguments in PRESETS[CIFAR10].priors.items():
+    assert list(config.priors) == list(PRESETS[model].priors)
+    for level, arguments in PRESETS[model].priors.items():
         prior = config.priors[level]
         for name, value in arguments.items():
             assert json.loads(json.dumps(value)) == getattr(prior, name)
