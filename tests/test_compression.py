@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 from tiny_models import make_vqvae
 
 import keras_vqvae2
+from keras_vqvae2 import compression
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
@@ -65,6 +68,30 @@ def test_a_batch(model, images):
     assert model.compress(batch) == model.compress(images[:2])
     floats = batch.astype("float32")
     assert model.compress(floats) == model.compress(batch)
+
+
+def test_pictures_are_let_go_before_their_codes_are_written(
+    model, images, monkeypatch
+):
+    """They may be as large as all else: the last, and one that is alone."""
+    pictures = []
+
+    def load(image):
+        image = image.copy()
+        pictures.append(weakref.ref(image))
+        return image
+
+    def write(*args, **kwargs):
+        gc.collect()
+        held.append(sum(picture() is not None for picture in pictures))
+        return write_codes(*args, **kwargs)
+
+    held = []
+    write_codes = compression.write_codes
+    monkeypatch.setattr(compression, "write_codes", write)
+    assert len(list(model.iterate_compress(map(load, images), "raw"))) == 4
+    # The third and the fourth are loaded to see that they differ in size.
+    assert held == [1, 1, 1, 0]
 
 
 def test_a_file_from_disk(model, images, tmp_path):
