@@ -7,9 +7,12 @@
 
 The detector is OpenCV's frontal Haar cascade. Test faces, at the model's size
 and as their own codes decoded, are what the samples' share is to be compared
-with. `--output` gets ten samples of the best temperature, under each the
-training face that is nearest to it (by pixels, mirrored or not), and the least
-distance is printed beside that of test faces.
+with; test faces whose tiles of 8x8 pixels are shuffled show how often it finds
+one where there is none.
+
+`--output` gets ten samples of the best temperature, under each the training
+face that is nearest to it (by pixels, mirrored or not), and the least distance
+is printed beside that of test faces.
 """
 
 import argparse
@@ -47,6 +50,19 @@ def detected(detector, images):
         )
         found.append(len(faces) > 0)
     return np.array(found)
+
+
+def shuffled(images, tile=8):
+    """Images with their tiles in a random order, each in its own."""
+    n, size = images.shape[:2]
+    side = size // tile
+    tiles = images.reshape(n, side, tile, side, tile, 3).swapaxes(2, 3)
+    tiles = tiles.reshape(n, side * side, tile, tile, 3)
+    tiles = np.stack(
+        [np.random.default_rng(i).permutation(x) for i, x in enumerate(tiles)]
+    )
+    tiles = tiles.reshape(n, side, side, tile, tile, 3).swapaxes(2, 3)
+    return tiles.reshape(images.shape)
 
 
 def nearest(images, train):
@@ -92,6 +108,8 @@ def main():
     test = load(args.test, size, args.number)
     usual = detected(detector, test).mean()
     print(f"test faces: {usual:.3f}")
+    tiles = detected(detector, shuffled(test)).mean()
+    print(f"test faces, tiles shuffled: {tiles:.3f}")
     decoded = model.reconstruct(test)
     print(
         f"test faces, reconstructed: {detected(detector, decoded).mean():.3f}"

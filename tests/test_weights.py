@@ -70,7 +70,8 @@ def test_sizes_are_those_of_table_5():
         (
             "vqvae2-faces64",
             {"history.csv", "history_decay.csv", "history_top.csv"}
-            | {"history_bottom.csv", "samples.png", "nearest.png"},
+            | {"history_bottom.csv", "samples.png", "nearest.png"}
+            | {"temperatures.png"},
         ),
     ],
 )

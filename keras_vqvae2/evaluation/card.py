@@ -134,11 +134,12 @@ def card_section(metrics, files=()):
         ),
     ]
     if "samples.png" in files:
-        scale = metrics["samples"][-1]["guidance_scale"]
-        paragraphs.append(
-            f"Samples at guidance scale {scale:g}: the first of each class, "
-            "not selected."
-        )
+        which = "Samples: the first ones"
+        if metrics["classes"]:
+            scale = metrics["samples"][-1]["guidance_scale"]
+            which = f"Samples at guidance scale {scale:g}: the first of each"
+            which += " class"
+        paragraphs.append(f"{which}, not selected.")
     return "\n\n".join(paragraphs) + "\n"
 
 

@@ -162,13 +162,13 @@ PRESETS = {
         ),
     ),
     "vqvae2-faces64": Preset(
-        description="Faces (LFW) at 64x64: 8x8 and 16x16 codes",
+        description="Faces at 64x64: 8x8 and 16x16 codes, and new images",
         vqvae={"strides": (4, 2), **_PAPER_SIZES},
         num_parameters=1_848_901,
         training_script="examples/train_faces64.py",
         priors=_FACES_PRIORS,
         sums_sha256=(
-            "12e7bc3ee9467c522844b0846ba5deea176787f2641433f87238b1db7b622c31"
+            "de02c1d3e09ceb6d441d8c77f0ef7331ff6064ec7e1662e1e4e46e4a6924e6dc"
         ),
     ),
     "vqvae2-ffhq1024": Preset(
