@@ -12,6 +12,11 @@ defects also that a pixel inside has a higher value than one outside.
 "restoration" is the score of arXiv 2012.06765 (without its weighting of the
 variants): codes that need more bits than 98% of the usual images' are drawn
 anew, and the score is how far the image is from what comes out.
+
+"place by place" is for images that are alike in their layout, such as aligned
+faces: bits and the logarithm of the reconstruction error, smoothed, in standard
+deviations from their mean at that place in further images; the score is the
+sum of both maps' maxima.
 """
 
 import argparse
@@ -20,6 +25,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
+from scipy.ndimage import gaussian_filter
 from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 
@@ -106,15 +112,17 @@ def planted(images, kind, generator):
     return copies, masks
 
 
-def scores(model, images, thresholds):
+def scores(model, images, thresholds, place_by_place):
     """Scores of images, and maps, by their names.
 
     Args:
         model: `VQVAE2` with priors.
         images: uint8 array `(N, height, width, 3)`.
         thresholds: Bits of a code of each level, above which it is drawn anew.
+        place_by_place: `PlaceByPlace`.
     """
-    surprise = model.surprise(images)
+    surprise, error = surprise_and_error(model, images)
+    peaks, relative = place_by_place(surprise, error)
     masks = [
         bits > threshold
         for bits, threshold in zip(surprise.maps, thresholds, strict=True)
@@ -128,8 +136,6 @@ def scores(model, images, thresholds):
     )
     restoration = abs(restored - images[:, None].astype("float32"))
     restoration = restoration.mean(axis=(1, 4))
-    decoded = model.reconstruct(images).astype("float32")
-    error = ((decoded - images) ** 2).mean(axis=-1)
     smoothing = (0, *[9 * images.shape[1] // 32] * 2)
     return (
         {
@@ -137,13 +143,55 @@ def scores(model, images, thresholds):
             "excess": surprise.excess_scores,
             "reconstruction error": error.mean(axis=(1, 2)),
             "restoration": restoration.mean(axis=(1, 2)),
+            "place by place": peaks,
         },
         {
             "bits, smoothed": uniform_filter(sum(surprise.maps), smoothing),
             "reconstruction error": error,
+            "place by place": relative,
             "restoration, smoothed": uniform_filter(restoration, smoothing),
         },
     )
+
+
+class PlaceByPlace:
+    """Scores of images, and a map, relative to usual images.
+
+    Args:
+        surprise: `Surprise` of usual images.
+        error: Reconstruction errors of their pixels.
+    """
+
+    def __init__(self, surprise, error):
+        maps = self._smoothed(surprise, error)
+        self.means = [x.mean(axis=0) for x in maps]
+        self.deviations = [x.std(axis=0) for x in maps]
+
+    def __call__(self, surprise, error):
+        maps = [
+            (x - mean) / deviation
+            for x, mean, deviation in zip(
+                self._smoothed(surprise, error),
+                self.means,
+                self.deviations,
+                strict=True,
+            )
+        ]
+        return sum(x.max(axis=(1, 2)) for x in maps), sum(maps)
+
+    def _smoothed(self, surprise, error):
+        unit = error.shape[1] / 64
+        # A code covers several pixels; 4 squared grey levels are nothing.
+        return (
+            gaussian_filter(sum(surprise.maps), (0, 4 * unit, 4 * unit)),
+            gaussian_filter(np.log(error + 4), (0, 2 * unit, 2 * unit)),
+        )
+
+
+def surprise_and_error(model, images):
+    decoded = model.reconstruct(images).astype("float32")
+    error = ((decoded - images) ** 2).mean(axis=-1)
+    return model.surprise(images), error
 
 
 def main():
@@ -157,8 +205,8 @@ def main():
     model = keras_vqvae2.from_pretrained(args.model).keep_priors()
     shape = model.load_prior(model.vqvae.level_names[0]).code_shapes[-1]
     size, number = shape[0] * model.vqvae.total_stride, args.number
-    images = load(args.data, size, 2 * number, generator)
-    usual, held = images[::2], images[1::2]
+    images = load(args.data, size, 3 * number, generator)
+    usual, held, typical_images = images[::3], images[1::3], images[2::3]
     sets = {"other images of --data": held}
     for folder in args.other:
         sets[folder] = load(folder, size, number, generator)
@@ -169,18 +217,21 @@ def main():
     for kind in ("cut-paste", "blob", "scratch"):
         # Of other images than the usual ones: the two samples are independent.
         sets[kind], masks[kind] = planted(held, kind, generator)
-    thresholds = [
-        np.quantile(bits, 0.98) for bits in model.surprise(usual).maps
-    ]
-    expected, expected_maps = scores(model, usual, thresholds)
-    typical = np.median(expected["excess"])
+    # From images of their own: `usual` is as new as what it is compared with.
+    typical_surprise, typical_error = surprise_and_error(model, typical_images)
+    how = (
+        [np.quantile(bits, 0.98) for bits in typical_surprise.maps],
+        PlaceByPlace(typical_surprise, typical_error),
+    )
+    expected, expected_maps = scores(model, usual, *how)
+    typical = np.median(typical_surprise.excess_scores)
     names = [*expected, "distance of excess"]
     expected["distance of excess"] = abs(expected["excess"] - typical)
     columns = [*names, *(f"pixels: {name}" for name in expected_maps)]
     print("| images |", " | ".join(columns), "|")
     print("|---" * (len(columns) + 1) + "|", flush=True)
     for name, images in sets.items():
-        found, maps = scores(model, images, thresholds)
+        found, maps = scores(model, images, *how)
         found["distance of excess"] = abs(found["excess"] - typical)
         cells = [f"{auroc(expected[key], found[key]):.3f}" for key in names]
         mask = masks.get(name)
