@@ -43,7 +43,7 @@ def export_model(vqvae, folder, format):
             import tf2onnx  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                "ONNX needs tf2onnx: pip install keras-vqvae2[onnx]"
+                "ONNX needs tf2onnx: pip install 'keras-vqvae2[onnx]'."
             ) from error
     if os.path.lexists(folder):
         raise FileExistsError(f"{folder} exists: name another folder.")

@@ -298,7 +298,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         Args:
             folder: Folder to write, which must not exist.
             format: `"saved_model"` of TensorFlow, `"onnx"` (needs
-                `pip install keras-vqvae2[onnx]`), or `"litert"`.
+                `pip install 'keras-vqvae2[onnx]'`), or `"litert"`.
 
         Raises:
             FileExistsError: If the folder exists.

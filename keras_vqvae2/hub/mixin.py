@@ -84,7 +84,10 @@ class HubMixin:
         )
 
     def _saved_models(self):
-        """Arguments `vqvae`, `name` and `priors` of `save_folder`."""
+        """Arguments `vqvae`, `name` and `priors` of `save_folder`.
+
+        Each class with this mixin has its own.
+        """
         raise NotImplementedError
 
     def save_pretrained(

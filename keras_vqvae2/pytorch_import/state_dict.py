@@ -120,6 +120,7 @@ def to_float32(name, tensor):
             array = np.asarray(tensor, "float32")
         if not np.abs(array).max(initial=0) <= MAX_WEIGHT:  # nor NaN
             raise ValueError(f"some are no numbers in +-{MAX_WEIGHT:g}")
+    # NotImplementedError is PyTorch's, of a tensor without data ("meta").
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a dense tensor of finite real numbers: {error}"
