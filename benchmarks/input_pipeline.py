@@ -19,6 +19,8 @@ import numpy as np
 
 # Image size, then how many pictures there are, read in a round and in a batch.
 SIZES = {256: (64, 512, 32), 1024: (16, 64, 8)}
+# Folders of JPEG files: ImageNet's usual size, and that of a small camera.
+JPEG = {"jpeg": (375, 500), "jpeg_large": (960, 1280)}
 PRESETS = {256: "vqvae2-imagenet256", 1024: "vqvae2-ffhq1024"}
 STEP_BATCH = {256: 8, 1024: 1}
 
@@ -44,13 +46,14 @@ def write_pictures(folder):
     from PIL import Image
 
     folder = pathlib.Path(folder)
-    sizes = {"jpeg": [], "png": []}
+    sizes = {name: [] for name in (*JPEG, "png")}
     for name in sizes:
         (folder / name).mkdir()
-    for i in range(SIZES[256][0]):
-        path = folder / "jpeg" / f"{i}.jpg"
-        Image.fromarray(picture(i, 375, 500)).save(path, quality=90)
-        sizes["jpeg"].append(path.stat().st_size)
+    for name, shape in JPEG.items():
+        for i in range(SIZES[256][0]):
+            path = folder / name / f"{i}.jpg"
+            Image.fromarray(picture(i, *shape)).save(path, quality=90)
+            sizes[name].append(path.stat().st_size)
     with tf.io.TFRecordWriter(str(folder / "r10.tfrecords")) as writer:
         for i in range(SIZES[1024][0]):
             pixels = picture(i, 1024, 1024)
@@ -167,6 +170,7 @@ def main():
         sizes = write_pictures(folder)
         for source, image_size, what in (
             ("jpeg", 256, "JPEG, 500x375"),
+            ("jpeg_large", 256, "JPEG, 1280x960"),
             ("png", 1024, "PNG, 1024x1024"),
             ("r10.tfrecords", 1024, "TFRecords, 1024x1024"),
         ):

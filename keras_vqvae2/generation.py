@@ -5,6 +5,7 @@ import functools
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.sampling import rejection
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.fixed_point_sampler import FixedPointSampler
 from keras_vqvae2.sampling.generate import generate_codes
 
 
@@ -105,7 +106,7 @@ class GenerateMixin:
             for label in labels
         ]
 
-    def load_sampler(self, level, **options):
+    def load_sampler(self, level, *, parallel=False, **options):
         """The `sampling.CachedSampler` of a level.
 
         That of a prior that is kept is kept as well, until one with other
@@ -113,17 +114,19 @@ class GenerateMixin:
 
         Args:
             level: Name of the level: `"top"`, ...
+            parallel: Whether to take a `FixedPointSampler` instead.
             **options: Arguments of `CachedSampler` but `prior`.
 
         Raises:
             ValueError: If there is no such prior, or an option does not fit.
         """
         prior = self.load_prior(level)
+        kind = FixedPointSampler if parallel else CachedSampler
         kept_options, sampler = self._samplers.get(level, (None, None))
-        if kept_options != options or sampler.prior is not prior:
-            sampler = CachedSampler(prior, **options)
+        if kept_options != (kind, options) or sampler.prior is not prior:
+            sampler = kind(prior, **options)
             if self.priors.is_kept(level):
-                self._samplers[level] = options, sampler
+                self._samplers[level] = (kind, options), sampler
         return sampler
 
     def generate_codes(
@@ -136,6 +139,7 @@ class GenerateMixin:
         top_k=None,
         top_p=None,
         guidance_scale=1.0,
+        parallel=False,
         **options,
     ):
         """Codes of new images, as `generate` decodes them.
@@ -148,6 +152,7 @@ class GenerateMixin:
             top_k: As for `generate`.
             top_p: As for `generate`.
             guidance_scale: As for `generate`.
+            parallel: As for `generate`.
             **options: Other arguments of `sampling.generate_codes`.
 
         Returns:
@@ -177,6 +182,7 @@ class GenerateMixin:
             top_k=top_k,
             top_p=top_p,
             guidance_scale=guidance_scale,
+            parallel=parallel,
         )
         return generate_codes(
             names, load_sampler, num_images, labels, codes=codes, **options
@@ -198,6 +204,7 @@ class GenerateMixin:
         on_row=None,
         classifier=None,
         num_candidates=1,
+        parallel=False,
     ):
         """New images, level by level (algorithm 2).
 
@@ -230,6 +237,11 @@ class GenerateMixin:
                 probability (section 3.3): less variety, clearer classes,
                 `num_candidates` times the work. See
                 `rejection.generate_best`.
+            parallel: Whether all codes of a map are found at once, by passes
+                of the whole prior until nothing changes: faster where a pass
+                takes hardly longer than a code, so on an accelerator at best.
+                As likely images, but others; see
+                `sampling.FixedPointSampler`.
 
         Returns:
             uint8 array `(num_images, height, width, channels)`. After Ctrl-C,
@@ -256,6 +268,7 @@ class GenerateMixin:
             "batch_size": batch_size,
             "verbose": verbose,
             "on_row": on_row,
+            "parallel": parallel,
         }
         if classifier is not None:
             return rejection.generate_best(

@@ -19,6 +19,7 @@ ORDER = (
     "files",
     "arrays",
     "interrupts",
+    "cores",
     "weights",
     "backend",
     "layers",

@@ -53,6 +53,11 @@ def add_arguments(parser):
         ),
     )
     add_sampling(parser)
+    parser.add_argument(
+        "--parallel",
+        action="store_true",
+        help="find all codes of a map at once: for accelerators",
+    )
 
 
 def run(args):
@@ -79,6 +84,7 @@ def run(args):
         classifier=classifier,
         num_candidates=args.num_candidates,
         verbose=1,
+        parallel=args.parallel,
         **sampling_options(args),
     )
     # After Ctrl-C there are fewer.

@@ -5,10 +5,10 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
-import os
 import signal
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.cores import num_cores
 
 _model = None
 
@@ -77,13 +77,6 @@ class CodePool:
                 "the script that started it has no `if __name__ == "
                 '"__main__":`. `num_workers=1` does without processes.'
             ) from error
-
-
-def num_cores():
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from keras import ops
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.layers._dense_step import apply_dense
+from keras_vqvae2.layers._dense_step import convolve_row
 from keras_vqvae2.layers._dense_step import dense_weights
+from keras_vqvae2.layers._dense_step import product
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
@@ -208,11 +210,11 @@ class GatedMaskedConv2D(keras.layers.Layer):
         half = self.kernel_size // 2
         given = tuple(x for x in (class_vector, condition) if x is not None)
         x = ops.pad(rows, [[0, 0], [0, 0], [half, half], [0, 0]])
-        vertical = self._vertical(x, given)
+        vertical = self._vertical(x, given, apply=convolve_row)
         if self.mask_type == "B":
             vertical = rows[:, -1:] + vertical
         above = self._conditioned(
-            self.vertical_to_horizontal(vertical), given, 1
+            convolve_row(self.vertical_to_horizontal, vertical), given, 1
         )
         bias = ops.cast(self.horizontal_conv.bias, self.compute_dtype)
         return vertical, above[:, 0] + bias
@@ -252,7 +254,7 @@ class GatedMaskedConv2D(keras.layers.Layer):
             kernel = weights["conv"]
         # Split before the sum: XLA would fuse the two, and copy the
         # transposed kernel for it in every step.
-        features, gates = ops.split(ops.matmul(taps, kernel), 2, axis=-1)
+        features, gates = ops.split(product(taps, kernel), 2, axis=-1)
         added = ops.split(above, 2, axis=-1)
         x = self._gate(features + added[0], gates + added[1])
         x = apply_dense(weights["projection"], x)
@@ -260,11 +262,14 @@ class GatedMaskedConv2D(keras.layers.Layer):
             x = taps[:, -x.shape[-1] :] + x
         return x
 
-    def _vertical(self, x, given, training=False):
+    def _vertical(
+        self, x, given, training=False, apply=lambda layer, x: layer(x)
+    ):
         """The vertical stack's change of the rows that padded ones give."""
-        x = self._gate(*self._gate_inputs(self.vertical_conv(x), given, 0))
+        x = apply(self.vertical_conv, x)
+        x = self._gate(*self._gate_inputs(x, given, 0))
         x = self.dropouts[0](x, training=training)
-        return self.vertical_projection(x)
+        return apply(self.vertical_projection, x)
 
     def _gate_inputs(self, x, given, stack):
         return ops.split(self._conditioned(x, given, stack), 2, axis=-1)

@@ -1,5 +1,6 @@
 """Sampling of code maps from a `PixelSNAILPrior`, compiled row by row."""
 
+import concurrent.futures
 import functools
 import math
 
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.backend.threads import num_batch_parts
 from keras_vqvae2.backend.threads import threads_for
 from keras_vqvae2.sampling import prior_state
 from keras_vqvae2.sampling.draws import draw_codes
@@ -82,6 +84,7 @@ class CachedSampler:
         self._num_parameters = prior.count_params()
         self._start_functions = {}  # by batch size
         self._row_functions = {}  # by number of rows that attention looks at
+        self._compiled = set()  # row functions, and for which batch size
         # By itself, since XLA would be slower at its large convolutions; each
         # function is passed what it reads only, since that takes time, too.
         self._rows_above = compile_function(
@@ -122,64 +125,128 @@ class CachedSampler:
         if forced is None:
             forced = np.full(draws.shape, -1, "int32")
         forced = np.asarray(forced, "int32")
+        coarser = [np.asarray(x, "int32") for x in coarser]
+        if labels is not None:
+            labels = np.asarray(labels, "int32")
         batch_size = self._copies * len(draws)
         with threads_for(batch_size * self._num_parameters):
             return self._sample(draws, coarser, labels, forced, on_row, choose)
 
     def _sample(self, draws, coarser, labels, forced, on_row, choose):
         height, _ = self.prior.code_shapes[-1]
-        state = self._start(len(draws), coarser, labels)
+        number = len(draws)
+        # A choice is among all images of the batch.
+        num_parts = 1 if choose is not None else num_batch_parts(number)
+        # Of one size, which is compiled once: the last image fills them up.
+        images = np.pad(np.arange(number), (0, -number % num_parts), "edge")
+        parts = np.split(images, num_parts)
+        states = [
+            self._start(
+                len(part),
+                [x[part] for x in coarser],
+                None if labels is None else labels[part],
+            )
+            for part in parts
+        ]
+        weights = states[0].weights  # once in memory and in the caches
+        states = [state._replace(weights=weights) for state in states]
         codes, all_logits, total = [], [], 0.0
-        for row in range(height):
-            rows, inputs = self._rows_above(
-                state.class_vector, state.condition, state.above, np.int32(row)
-            )
-            first, memory, row_codes, log_probability, forced_part, logits = (
-                self._row_function(row)(
-                    prior_state.PriorState(
-                        state.weights, None, None, rows[:1], state.memory
-                    ),
-                    inputs,
-                    draws[:, row],
-                    forced[:, row],
+        with concurrent.futures.ThreadPoolExecutor(num_parts) as pool:
+            for row in range(height):
+                states, results = self._draw_rows(
+                    pool,
+                    row,
+                    states,
+                    [draws[part, row] for part in parts],
+                    [forced[part, row] for part in parts],
                 )
-            )
-            state = state._replace(above=[first, *rows[1:]], memory=memory)
-            codes.append(ops.convert_to_numpy(row_codes))
-            total = total + ops.convert_to_numpy(log_probability)
-            if self.keep_logits:
-                all_logits.append(ops.convert_to_numpy(logits))
-            if choose is not None:
-                chosen = choose(row, ops.convert_to_numpy(forced_part))
-                if chosen is not None:
-                    state = self._take(state, chosen)
-                    total = total[chosen]
-                    codes = [x[chosen] for x in codes]
-                    all_logits = [x[chosen] for x in all_logits]
-            if on_row is not None:
-                on_row(row + 1)
+                row_codes, log_probability, forced_part, logits = (
+                    np.concatenate(x)[:number] for x in results
+                )
+                codes.append(row_codes)
+                total = total + log_probability
+                if self.keep_logits:
+                    all_logits.append(logits)
+                if choose is not None:
+                    chosen = choose(row, forced_part)
+                    if chosen is not None:
+                        states = [self._take(states[0], chosen)]
+                        total = total[chosen]
+                        codes = [x[chosen] for x in codes]
+                        all_logits = [x[chosen] for x in all_logits]
+                if on_row is not None:
+                    on_row(row + 1)
         return (
             np.stack(codes, axis=1),
             total,
             np.stack(all_logits, axis=1) if self.keep_logits else None,
         )
 
+    def _draw_rows(self, pool, row, states, draws, forced):
+        """A row of every part of the batch, side by side.
+
+        Returns:
+            Tuple of the new states, and for each other result of `_draw_row`
+            the NumPy arrays of the parts.
+        """
+        function = self._row_function(row)
+
+        def draw(state, draws, forced):
+            rows, inputs = self._rows_above(
+                state.class_vector, state.condition, state.above, np.int32(row)
+            )
+            first, memory, *results = function(
+                prior_state.PriorState(
+                    state.weights, None, None, rows[:1], state.memory
+                ),
+                inputs,
+                draws,
+                forced,
+            )
+            state = state._replace(above=[first, *rows[1:]], memory=memory)
+            return state, *map(ops.convert_to_numpy, results)
+
+        def start_others():
+            return [pool.submit(draw, *x) for x in others]
+
+        first, *others = zip(states, draws, forced, strict=True)
+        # What is not compiled yet is compiled by one, not by all at once.
+        key = (function, len(draws[0]))
+        futures = start_others() if key in self._compiled else None
+        done = [draw(*first)]
+        self._compiled.add(key)
+        done += [x.result() for x in futures or start_others()]
+        states, *results = zip(*done, strict=True)
+        return list(states), results
+
     def _start(self, num_images, coarser, labels):
         """The state before the first row, guided images twice."""
-        prior = self.prior
-        coarser = [np.asarray(x, "int32") for x in coarser]
-        if labels is not None:
-            labels = np.asarray(labels, "int32")
-        if self._copies == 2:  # once more, without a class
-            coarser = [np.concatenate([x, x]) for x in coarser]
-            without = np.full_like(labels, prior.num_classes)
-            labels = np.concatenate([labels, without])
+        coarser, labels = self._with_copies(coarser, labels)
         batch_size = self._copies * num_images
         if batch_size not in self._start_functions:
             self._start_functions[batch_size] = compile_function(
-                prior, functools.partial(prior_state.start, prior, batch_size)
+                self.prior,
+                functools.partial(prior_state.start, self.prior, batch_size),
             )
         return self._start_functions[batch_size](coarser, labels)
+
+    def _with_copies(self, coarser, labels):
+        """Guided images twice: the second time without a class."""
+        if self._copies == 2:
+            coarser = [np.concatenate([x, x]) for x in coarser]
+            without = np.full_like(labels, self.prior.num_classes)
+            labels = np.concatenate([labels, without])
+        return coarser, labels
+
+    def _guided(self, logits):
+        """The images' own logits, and those that codes are drawn from."""
+        guided = logits
+        if self._copies == 2:
+            logits, free = ops.split(logits, 2)
+            guided = free + self.guidance_scale * (logits - free)
+        return logits, truncate_logits(
+            guided, self.temperature, self.top_k, self.top_p
+        )
 
     def _take(self, state, chosen):
         """The state of chosen images, which share coarser maps and labels."""
@@ -235,13 +302,7 @@ class CachedSampler:
             logits, row_state = prior_state.step(
                 prior, cropped, row_state, column
             )
-            guided = logits
-            if self._copies == 2:
-                logits, free = ops.split(logits, 2)
-                guided = free + self.guidance_scale * (logits - free)
-            guided = truncate_logits(
-                guided, self.temperature, self.top_k, self.top_p
-            )
+            logits, guided = self._guided(logits)
             drawn = draw_codes(guided, draws[column])
             code = ops.where(forced[column] < 0, drawn, forced[column])  # (B,)
             log_probability = ops.take_along_axis(

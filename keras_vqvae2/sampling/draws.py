@@ -29,6 +29,24 @@ def uniform_draws(seed, images, size, level=0):
     return np.minimum(draws, 1 - 2.0**-24).astype("float32")
 
 
+def gumbel_noise(draws, num_codes):
+    """Noise of which logits plus noise have their maximum at a random code.
+
+    Args:
+        draws: Array of `uniform_draws`, whose images' noise this is.
+        num_codes: Number of codes.
+
+    Returns:
+        Float32 array `(len(draws), height, width, num_codes)`.
+    """
+    noise = []
+    for image in draws:
+        seeds = np.ascontiguousarray(image, "float32").view("uint32").ravel()
+        generator = np.random.Generator(np.random.Philox(seeds))
+        noise.append(generator.gumbel(size=(*image.shape, num_codes)))
+    return np.stack(noise).astype("float32")
+
+
 def truncate_logits(logits, temperature=1.0, top_k=None, top_p=None):
     """Logits of the distribution that is sampled from.
 

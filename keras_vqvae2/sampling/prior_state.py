@@ -26,6 +26,7 @@ from keras import ops
 
 from keras_vqvae2.layers._dense_step import apply_dense
 from keras_vqvae2.layers._dense_step import dense_weights
+from keras_vqvae2.layers._dense_step import row_by_row
 
 
 class PriorState(typing.NamedTuple):
@@ -95,7 +96,7 @@ def start(prior, batch_size, coarser=(), labels=None):
     return PriorState(
         weights={
             "blocks": [
-                block.step_weights(transposed=batch_size == 1)
+                block.step_weights(transposed=row_by_row(batch_size))
                 for block in prior.blocks
             ],
             "attentions": [x.step_weights() for x in prior.attentions],

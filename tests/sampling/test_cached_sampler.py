@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ from keras import ops
 from tiny_models import make_prior
 from tiny_models import random_codes
 
+from keras_vqvae2.backend import threads
 from keras_vqvae2.backend.threads import threads_for
 from keras_vqvae2.sampling import cached_sampler
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
@@ -153,6 +156,61 @@ def test_small_networks_get_one_thread_of_pytorch():
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("num_parts", [2, 3])
+def test_parts_of_a_batch_side_by_side(num_parts, monkeypatch):
+    """They give what one batch does, the last one filled up or not."""
+    prior = make_prior()
+    expected = sample(prior)
+    monkeypatch.setattr(cached_sampler, "num_batch_parts", lambda _: num_parts)
+    for _ in range(2):  # compiled, then side by side from the first row on
+        codes, log_probability, logits = sample(prior)
+        np.testing.assert_array_equal(codes, expected[0])
+        np.testing.assert_allclose(log_probability, expected[1], rtol=1e-4)
+        np.testing.assert_allclose(
+            logits, expected[2], atol=2e-5 * np.abs(expected[2]).max()
+        )
+
+
+def test_parts_end_with_the_row_they_are_at(monkeypatch):
+    monkeypatch.setattr(cached_sampler, "num_batch_parts", lambda _: 3)
+    before, rows = threading.active_count(), []
+
+    def on_row(row):
+        rows.append(row)
+        if row == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CachedSampler(make_prior()).sample(
+            uniform_draws(0, range(3), (6, 8)), [TOP], LABELS, None, on_row
+        )
+    assert rows == [1, 2] and threading.active_count() == before
+
+
+def test_as_many_parts_as_cores(monkeypatch):
+    sizes = 1, 2, 3, 5, 8, 16, 18
+    monkeypatch.setattr(threads, "_num_threads", lambda: 4)
+    for by_xla, expected in ((True, [1, 2, 3, 3, 4, 4, 4]), (False, [1] * 7)):
+        monkeypatch.setattr(threads, "on_cpu_by_xla", lambda x=by_xla: x)
+        assert [threads.num_batch_parts(size) for size in sizes] == expected
+
+
+def test_parts_are_for_one_processor_and_xla():
+    backend = keras.backend.backend()
+    if backend == "torch":  # its operations share the cores
+        alone = False
+    elif backend == "jax":
+        import jax
+
+        alone = [device.platform for device in jax.devices()] == ["cpu"]
+    else:
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices()
+        alone = [device.device_type for device in devices] == ["CPU"]
+    assert threads.on_cpu_by_xla() == alone
 
 
 def test_draws_are_uniform():
