@@ -35,7 +35,10 @@ def main():
             ),
         },
         hours=HOURS,
-        context=["--steps", "2000", "--num-neighbors", "10"],
+        context=[
+            *("--steps", 6000, "--num-neighbors", 12, "--embedding-dim", 32),
+            *("--coarse-dim", 192, "--hidden-dims", 256, 192),
+        ],
         test_data=args.data / "val",
         image_size=64,
         resize=64,

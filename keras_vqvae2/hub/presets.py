@@ -168,7 +168,7 @@ PRESETS = {
         training_script="examples/train_faces64.py",
         priors=_FACES_PRIORS,
         sums_sha256=(
-            "de02c1d3e09ceb6d441d8c77f0ef7331ff6064ec7e1662e1e4e46e4a6924e6dc"
+            "030718e4c73f230040a232e840c1244a2c7d285cbd03a13be708a193a24f28b0"
         ),
     ),
     "vqvae2-ffhq1024": Preset(
