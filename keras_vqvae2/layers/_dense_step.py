@@ -13,13 +13,22 @@ def dense_weights(layer):
 
     Args:
         layer: Built Dense layer, or convolution that sees one row: its taps
-            are the rows of the matrix.
+            are the rows of the matrix. Without a bias that is None.
     """
     kernel, bias = (
-        ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
+        weight
+        if weight is None
+        else ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         for weight in (layer.kernel, layer.bias)
     )
     return ops.reshape(kernel, (-1, kernel.shape[-1])), bias
+
+
+def apply_dense(weights, x):
+    """What a layer of `dense_weights` makes of `x`, `(..., channels)`."""
+    kernel, bias = weights
+    x = product(x, kernel)
+    return x if bias is None else x + bias
 
 
 def convolve_row(layer, x):
@@ -37,27 +46,17 @@ def convolve_row(layer, x):
         Tensor `(batch, 1, columns - kernel columns + 1, filters)`.
     """
     rows, columns, channels, filters = layer.kernel.shape
-    kernel = ops.cast(ops.convert_to_tensor(layer.kernel), layer.compute_dtype)
     width = x.shape[2] - columns + 1
-    size = rows * columns * channels
     taps = [
         x[:, row : row + 1, column : column + width]
         for row in range(rows)
         for column in range(columns)
     ]
+    x = ops.concatenate(taps, axis=-1)
     # Of two axes: TensorFlow would multiply image by image.
-    x = ops.reshape(ops.concatenate(taps, axis=-1), (-1, size))
-    x = ops.matmul(x, ops.reshape(kernel, (size, filters)))
-    x = ops.reshape(x, (-1, 1, width, filters))
-    if layer.use_bias:
-        x = x + ops.cast(ops.convert_to_tensor(layer.bias), x.dtype)
-    return x
-
-
-def apply_dense(weights, x):
-    """What a layer of `dense_weights` makes of `x`, `(..., channels)`."""
-    kernel, bias = weights
-    return product(x, kernel) + bias
+    x = ops.reshape(x, (-1, rows * columns * channels))
+    x = apply_dense(dense_weights(layer), x)
+    return ops.reshape(x, (-1, 1, width, filters))
 
 
 def row_by_row(num_rows):

@@ -82,7 +82,8 @@ class CachedSampler:
         self.top_p = top_p
         self.keep_logits = keep_logits
         self._num_parameters = prior.count_params()
-        self._start_functions = {}  # by batch size
+        self._positions_at_once = 1
+        self._start_functions = {}  # by function and batch size
         self._row_functions = {}  # by number of rows that attention looks at
         self._compiled = set()  # row functions, and for which batch size
         # By itself, since XLA would be slower at its large convolutions; each
@@ -128,8 +129,8 @@ class CachedSampler:
         coarser = [np.asarray(x, "int32") for x in coarser]
         if labels is not None:
             labels = np.asarray(labels, "int32")
-        batch_size = self._copies * len(draws)
-        with threads_for(batch_size * self._num_parameters):
+        positions = self._copies * len(draws) * self._positions_at_once
+        with threads_for(positions * self._num_parameters):
             return self._sample(draws, coarser, labels, forced, on_row, choose)
 
     def _sample(self, draws, coarser, labels, forced, on_row, choose):
@@ -140,16 +141,18 @@ class CachedSampler:
         # Of one size, which is compiled once: the last image fills them up.
         images = np.pad(np.arange(number), (0, -number % num_parts), "edge")
         parts = np.split(images, num_parts)
+        # Once for all parts: in time, in memory and in the caches.
+        weights = self._start_function(
+            prior_state.start_weights, self._copies * len(parts[0])
+        )()
         states = [
             self._start(
                 len(part),
                 [x[part] for x in coarser],
                 None if labels is None else labels[part],
-            )
+            )._replace(weights=weights)
             for part in parts
         ]
-        weights = states[0].weights  # once in memory and in the caches
-        states = [state._replace(weights=weights) for state in states]
         codes, all_logits, total = [], [], 0.0
         with concurrent.futures.ThreadPoolExecutor(num_parts) as pool:
             for row in range(height):
@@ -220,15 +223,20 @@ class CachedSampler:
         return list(states), results
 
     def _start(self, num_images, coarser, labels):
-        """The state before the first row, guided images twice."""
+        """The maps before the first row, guided images twice."""
         coarser, labels = self._with_copies(coarser, labels)
         batch_size = self._copies * num_images
-        if batch_size not in self._start_functions:
-            self._start_functions[batch_size] = compile_function(
-                self.prior,
-                functools.partial(prior_state.start, self.prior, batch_size),
+        function = self._start_function(prior_state.start_maps, batch_size)
+        return function(coarser, labels)
+
+    def _start_function(self, function, batch_size):
+        """A function of `prior_state`, compiled for a batch size."""
+        key = function, batch_size
+        if key not in self._start_functions:
+            self._start_functions[key] = compile_function(
+                self.prior, functools.partial(function, self.prior, batch_size)
             )
-        return self._start_functions[batch_size](coarser, labels)
+        return self._start_functions[key]
 
     def _with_copies(self, coarser, labels):
         """Guided images twice: the second time without a class."""

@@ -1,5 +1,7 @@
 """Sampling of all codes of a map at once, by passes of the whole prior."""
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -38,6 +40,7 @@ class FixedPointSampler(CachedSampler):
     def __init__(self, prior, **kwargs):
         super().__init__(prior, **kwargs)
         self.num_passes = 0
+        self._positions_at_once = math.prod(prior.code_shapes[-1])
         self._pass = compile_function(prior, self._next_guess)
 
     def _sample(self, draws, coarser, labels, forced, on_row, choose):
@@ -48,15 +51,18 @@ class FixedPointSampler(CachedSampler):
             )
         _, height, width = draws.shape
         coarser, labels = self._with_copies(coarser, labels)
-        noise = gumbel_noise(draws, self.prior.num_embeddings)
+        # To the device once, not in each pass.
+        noise = ops.convert_to_tensor(
+            gumbel_noise(draws, self.prior.num_embeddings)
+        )
         codes = np.where(forced < 0, 0, forced)
         rows = 0
         # Each pass ends with one more right code at least.
         for self.num_passes in range(1, height * width + 2):
-            guess, log_probability, logits = map(
-                ops.convert_to_numpy,
-                self._pass(coarser, labels, codes, noise, forced),
+            guess, log_probability, logits = self._pass(
+                coarser, labels, codes, noise, forced
             )
+            guess = ops.convert_to_numpy(guess)
             changed = np.flatnonzero((guess != codes).any(axis=0))
             codes = guess
             # The first one that changed saw right codes alone: it is right.
@@ -67,13 +73,14 @@ class FixedPointSampler(CachedSampler):
                     on_row(rows)
             if not len(changed):
                 break
-        return codes, log_probability, logits if self.keep_logits else None
+        log_probability = ops.convert_to_numpy(log_probability)
+        if not self.keep_logits:
+            return codes, log_probability, None
+        return codes, log_probability, ops.convert_to_numpy(logits)
 
     def _next_guess(self, coarser, labels, codes, noise, forced):
         """Codes, their summed log-probabilities and logits of a pass."""
-        codes, noise, forced = map(
-            ops.convert_to_tensor, (codes, noise, forced)
-        )
+        codes, forced = map(ops.convert_to_tensor, (codes, forced))
         inputs = {"codes": (*coarser, ops.tile(codes, (self._copies, 1, 1)))}
         if labels is not None:
             inputs["labels"] = labels

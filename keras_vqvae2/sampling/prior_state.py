@@ -86,22 +86,33 @@ def start(prior, batch_size, coarser=(), labels=None):
     Returns:
         `PriorState`.
     """
-    height, width = prior.code_shapes[-1]
-    past = (batch_size, prior.kernel_size // 2, width, prior.hidden_dim)
+    state = start_maps(prior, batch_size, coarser, labels)
+    return state._replace(weights=start_weights(prior, batch_size))
+
+
+def start_weights(prior, batch_size):
+    """The `weights` of `start`."""
     dense = [
         *prior.attention_projections,
         *(x for block in prior.output_blocks for x in (block[0], block[2])),
         prior.logits,
     ]
+    return {
+        "blocks": [
+            block.step_weights(transposed=row_by_row(batch_size))
+            for block in prior.blocks
+        ],
+        "attentions": [x.step_weights() for x in prior.attentions],
+        "dense": {layer.name: dense_weights(layer) for layer in dense},
+    }
+
+
+def start_maps(prior, batch_size, coarser=(), labels=None):
+    """What `start` gives, with None for the weights."""
+    height, width = prior.code_shapes[-1]
+    past = (batch_size, prior.kernel_size // 2, width, prior.hidden_dim)
     return PriorState(
-        weights={
-            "blocks": [
-                block.step_weights(transposed=row_by_row(batch_size))
-                for block in prior.blocks
-            ],
-            "attentions": [x.step_weights() for x in prior.attentions],
-            "dense": {layer.name: dense_weights(layer) for layer in dense},
-        },
+        weights=None,
         class_vector=prior.embed_class(labels),
         condition=prior.embed_coarser(coarser),
         above=[ops.zeros(past, prior.compute_dtype) for _ in prior.blocks],
