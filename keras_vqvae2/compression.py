@@ -47,6 +47,7 @@ class CompressMixin:
             self.vqvae.num_embeddings,
             identifying_arrays(self.vqvae),
             self.context,
+            self.revision,
         )
 
     def compress(

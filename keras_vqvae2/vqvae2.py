@@ -49,11 +49,13 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         labels: Names of the classes of the priors, a list of strings, or None.
         image_size: Height and width of the images that the model was trained
             on, or None.
+        revision: 1 for the first weights of this name, 1 more for each that
+            gives other codes: `info` and errors about code files say it.
 
     Raises:
         TypeError: If `vqvae` is not a `HierarchicalVQVAE`.
-        ValueError: If there is no level of a prior's name, or `labels` or
-            `image_size` cannot be saved.
+        ValueError: If there is no level of a prior's name, or `labels`,
+            `image_size` or `revision` cannot be saved.
 
     Example:
 
@@ -75,6 +77,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         context=None,
         labels=None,
         image_size=None,
+        revision=1,
     ):
         if not isinstance(vqvae, HierarchicalVQVAE):
             raise TypeError(
@@ -90,9 +93,11 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             VQVAEConfig.from_model(vqvae.get_config()),
             labels=labels,
             image_size=image_size,
+            revision=revision,
         )
         self.labels = checked.labels
         self.image_size = checked.image_size
+        self.revision = checked.revision
         for level in self.priors:
             if level not in vqvae.level_names:
                 raise ValueError(
@@ -128,6 +133,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             context,
             config.labels,
             config.image_size,
+            config.revision,
         )
 
     @classmethod
@@ -159,6 +165,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
             "context": self.context,
             "labels": self.labels,
             "image_size": self.image_size,
+            "revision": self.revision,
         }
 
     def __repr__(self):

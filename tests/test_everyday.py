@@ -101,7 +101,37 @@ def _config_text():
 
 @pytest.mark.once
 def test_without_names_a_config_is_what_it_was():
-    assert not {"labels", "image_size"} & set(json.loads(_config_text()))
+    config = json.loads(_config_text())
+    assert not {"labels", "image_size", "revision"} & set(config)
+
+
+@pytest.mark.once
+def test_a_revision_stays_with_the_model(tmp_path, capsys):
+    model = named_model()
+    assert model.revision == 1
+    model.revision = 3
+    model.save_pretrained(tmp_path / "tiny")
+    loaded = keras_vqvae2.from_pretrained(tmp_path / "tiny")
+    loaded.save_pretrained(tmp_path / "again")
+    for folder in (tmp_path / "tiny", tmp_path / "again"):
+        assert read_config(folder / "config.json").revision == 3
+    assert loaded.code_model().revision == 3
+    assert main(["info", str(tmp_path / "again")]) == 0
+    assert "revision: 3\n" in capsys.readouterr().out
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("revision", [0, -1, 1.0, True, "2", None, 2**40])
+def test_wrong_revisions(tmp_path, revision):
+    with pytest.raises(ValueError, match="`revision` must be"):
+        keras_vqvae2.VQVAE2(make_vqvae(), revision=revision)
+    named_model().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "revision": revision})
+    )
+    with pytest.raises(ValueError, match="`revision` must be"):
+        read_config(tmp_path / "config.json")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough")

@@ -59,6 +59,7 @@ def describe_model(args):
     types = vqvae_types(sizes)
     check_weights(snapshot.path(WEIGHTS), types)
     print(f"name: {config.name}")
+    print(f"revision: {config.revision}")
     if config.image_size is not None:
         print(f"trained on images of: {config.image_size}x{config.image_size}")
     if config.labels is not None:

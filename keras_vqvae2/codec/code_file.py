@@ -231,9 +231,18 @@ def _check_sizes(header, model, name):
         raise ValueError(
             f"{name} has codes of the strides {header.strides} and "
             f"{header.num_embeddings} embeddings. {model.name} has "
-            f"{model.strides} and {model.num_embeddings}: choose the `model` "
-            f"that made it, {header.model}."
+            f"{model.strides} and {model.num_embeddings}: "
+            f"{_maker(header, model)}"
         )
+
+
+def _maker(header, model):
+    if header.model != model.name:
+        return f"choose the `model` that made it, {header.model}."
+    return (
+        f"choose the `model` that made it: it has this name, but it is not "
+        f"revision {model.revision} as here."
+    )
 
 
 def _check_model(header, model, name):
@@ -249,7 +258,7 @@ def _check_model(header, model, name):
         raise ValueError(
             f"{name} was made with other weights{part} than those of "
             f"{model.name} here (fingerprint {header.fingerprint.hex()}, here "
-            f"{received.hex()}): choose the `model` that made it."
+            f"{received.hex()}): {_maker(header, model)}"
         )
 
 

@@ -29,13 +29,23 @@ class CodeModel:
         weights: Dict of NumPy arrays: all weights of the autoencoder by
             their names in `model.safetensors`.
         context: `ContextModel`, or None.
+        revision: As for `ModelConfig`, for messages.
 
     Raises:
         ValueError: If weights or context model are not for these codes.
     """
 
-    def __init__(self, name, strides, num_embeddings, weights, context=None):
+    def __init__(
+        self,
+        name,
+        strides,
+        num_embeddings,
+        weights,
+        context=None,
+        revision=1,
+    ):
         self.name = name
+        self.revision = revision
         self.strides = tuple(strides)
         self.num_embeddings = num_embeddings
         self.context = context
@@ -85,6 +95,7 @@ class CodeModel:
             config.vqvae.num_embeddings,
             weights,
             load_context(snapshot),
+            config.revision,
         )
 
     @property

@@ -261,6 +261,8 @@ class ModelConfig:
         labels: Names of the classes, tuple of strings, or None.
         image_size: Height and width of the images that the model was trained
             on, or None.
+        revision: 1 for the first weights of this name, 1 more for each that
+            gives other codes.
 
     Raises:
         ValueError: If they do not fit together, or describe a model that is
@@ -273,8 +275,10 @@ class ModelConfig:
     context: ContextConfig | None = None
     labels: tuple | None = None
     image_size: int | None = None
+    revision: int = 1
 
     def __post_init__(self):
+        check_integer("revision", self.revision, maximum=2**31 - 1)
         if self.labels is not None:
             if not _is_labels(self.labels):
                 raise ValueError(
@@ -333,7 +337,9 @@ class ModelConfig:
         for key in ("priors", "context", "labels", "image_size"):
             if not config[key]:
                 del config[key]
-        # Versions that do not know it read models without it.
+        # Versions that do not know them read models without them.
+        if self.revision == 1:
+            del config["revision"]
         if not self.vqvae.skip_relu:
             del config["vqvae"]["skip_relu"]
         return json.dumps(config, indent=2) + "\n"
@@ -377,7 +383,7 @@ def check_config(config, source):
             or the model could have more than `MAX_PARAMETERS` weights.
     """
     required = ("format", "format_version", "model", "name", "vqvae")
-    optional = ("priors", "context", "labels", "image_size")
+    optional = ("priors", "context", "labels", "image_size", "revision")
     _check_keys(config, required, (*required, *optional), source)
     if config["format"] != FORMAT:
         raise ValueError(
@@ -415,6 +421,7 @@ def check_config(config, source):
             context,
             config.get("labels"),
             config.get("image_size"),
+            config.get("revision", 1),
         )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

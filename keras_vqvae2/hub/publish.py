@@ -37,6 +37,7 @@ def save_folder(
     context=None,
     labels=None,
     image_size=None,
+    revision=1,
     overwrite=False,
     card=None,
     license=None,
@@ -57,6 +58,7 @@ def save_folder(
             `arrays`, a dict of NumPy arrays, or None.
         labels: As for `ModelConfig`.
         image_size: As for `ModelConfig`.
+        revision: As for `ModelConfig`.
         overwrite: As for `VQVAE2.save_pretrained`.
         card: As for `VQVAE2.save_pretrained`.
         license: As for `VQVAE2.save_pretrained`.
@@ -87,6 +89,7 @@ def save_folder(
             None if context is None else context.config,
             labels,
             image_size,
+            revision,
         )
         (new / CONFIG).write_text(config.to_json(), "utf-8")
         names = [CONFIG, WEIGHTS, *map(prior_file, prior_configs)]

@@ -141,6 +141,7 @@ def train_context(
         context,
         model.labels,
         model.image_size,
+        model.revision,
     )
     trained.save_pretrained(output)
     return trained, bits

@@ -72,6 +72,7 @@ def train_prior(
         model.context,
         label_names,
         model.image_size,
+        model.revision,
     )
     dataclasses.replace(config, labels=label_names)
 

@@ -113,6 +113,18 @@ def test_codes_must_fit():
         write_codes((codes[0] * 1.0, codes[1]), SIZE, model)
 
 
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"num_embeddings": 8}])
+def test_another_revision_is_named(changed):
+    data = write_codes(random_codes(), SIZE, make_code_model(), "raw")
+    model = make_code_model(**changed)
+    model.revision = 2
+    with pytest.raises(ValueError, match="has this name, .* not revision 2"):
+        read_codes(data, model)
+    model.name = "other"
+    with pytest.raises(ValueError, match="the `model` that made it, tiny"):
+        read_codes(data, model)
+
+
 def test_other_models_are_refused():
     model = make_code_model()
     for method in METHODS:
