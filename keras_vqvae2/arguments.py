@@ -170,3 +170,21 @@ def _plain(value):
         kind = tuple if isinstance(value, tuple) else list
         return kind(map(_plain, value))
     return value.item() if getattr(value, "shape", None) == () else value
+
+
+def check_size(most, limit, which="These arguments describe"):
+    """Raises if a model could be too large.
+
+    Args:
+        most: Upper bound of the number of its parameters.
+        limit: The number that is accepted.
+        which: Beginning of the message.
+
+    Raises:
+        ValueError: If `most` is above `limit`.
+    """
+    if most > limit:
+        raise ValueError(
+            f"{which} a model of up to {most} parameters, more than the "
+            f"{limit} that are accepted."
+        )

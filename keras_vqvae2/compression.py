@@ -15,7 +15,7 @@ from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import write_codes
 from keras_vqvae2.codec.rate_distortion import cheapest_codes
-from keras_vqvae2.hub.config import is_name
+from keras_vqvae2.hub.names import is_name
 from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models._inputs import check_image_shape

@@ -14,9 +14,9 @@ from keras_vqvae2.editing import EditMixin
 from keras_vqvae2.export import export_model
 from keras_vqvae2.generation import GenerateMixin
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.presets import find_preset
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.images import batches_of
 from keras_vqvae2.images import pad_to_multiple
 from keras_vqvae2.models import HierarchicalVQVAE

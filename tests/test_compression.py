@@ -16,7 +16,7 @@ from keras_vqvae2.codec import read_codes
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec.context_model import array_shapes
 from keras_vqvae2.codec.range_coder import TOTAL
-from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 
 
 def make_context(strides=(4, 2), scale=1.0):

@@ -87,11 +87,11 @@ def _config_text():
     model = make_model()
     return keras_vqvae2.hub.config.ModelConfig(
         "tiny",
-        keras_vqvae2.hub.config.VQVAEConfig.from_model(
+        keras_vqvae2.hub.vqvae_config.VQVAEConfig.from_model(
             model.vqvae.get_config()
         ),
         {
-            level: keras_vqvae2.hub.config.PriorConfig.from_model(
+            level: keras_vqvae2.hub.prior_config.PriorConfig.from_model(
                 prior.get_config()
             )
             for level, prior in model.priors.items()

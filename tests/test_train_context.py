@@ -6,7 +6,7 @@ import keras_vqvae2
 from keras_vqvae2.codec import read_header
 from keras_vqvae2.codec import write_codes
 from keras_vqvae2.data import write_code_shards
-from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 from keras_vqvae2.recipes import train_context
 
 CONFIG = ContextConfig(

@@ -8,8 +8,8 @@ from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.codec.header import code_shapes
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub import bundled_weights
-from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.config import prior_file
+from keras_vqvae2.hub.names import WEIGHTS
+from keras_vqvae2.hub.names import prior_file
 from keras_vqvae2.hub.store import find_snapshot
 from keras_vqvae2.hub.weight_types import num_parameters
 from keras_vqvae2.hub.weight_types import prior_types

@@ -4,7 +4,7 @@ from keras_vqvae2.cli.options import add_numbers
 from keras_vqvae2.cli.options import positive
 from keras_vqvae2.codec.context_model import bits_per_pixel
 from keras_vqvae2.files import shown
-from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 
 _SIZES = ContextConfig()
 

@@ -11,8 +11,8 @@ from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.codec.context_model import ContextModel
 from keras_vqvae2.codec.range_coder import TOTAL
 from keras_vqvae2.codec.range_coder import frequencies
-from keras_vqvae2.hub.config import CONTEXT
-from keras_vqvae2.hub.config import WEIGHTS
+from keras_vqvae2.hub.names import CONTEXT
+from keras_vqvae2.hub.names import WEIGHTS
 from keras_vqvae2.hub.store import load_snapshot
 from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.levels import level_names

@@ -39,7 +39,7 @@ class ContextModel:
     """The networks of all levels of a model.
 
     Args:
-        config: `hub.config.ContextConfig`.
+        config: `hub.context_config.ContextConfig`.
         strides: Strides of the levels, finest first.
         num_embeddings: Codebook entries of each level.
         arrays: Dict of the float arrays of `context.safetensors`, names and
@@ -213,7 +213,7 @@ def array_shapes(config, strides, num_embeddings):
     """Shapes of the arrays of `context.safetensors` by name.
 
     Args:
-        config: `hub.config.ContextConfig`.
+        config: `hub.context_config.ContextConfig`.
         strides: Strides of the levels, finest first.
         num_embeddings: Codebook entries of each level.
     """

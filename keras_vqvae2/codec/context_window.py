@@ -64,7 +64,7 @@ def context_windows(config, strides):
     """`ContextWindow` of each level by name, coarse to fine.
 
     Args:
-        config: `hub.config.ContextConfig`.
+        config: `hub.context_config.ContextConfig`.
         strides: Strides of the levels, finest first.
     """
     ratios = (None, *reversed(strides[1:]))

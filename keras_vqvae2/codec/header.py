@@ -5,8 +5,8 @@ import math
 import struct
 import zlib
 
-from keras_vqvae2.hub.config import STRIDES
-from keras_vqvae2.hub.config import is_name
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.vqvae_config import STRIDES
 
 MAGIC = b"VQ2"
 VERSION = 1

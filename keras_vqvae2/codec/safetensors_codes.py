@@ -9,8 +9,8 @@ from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.codec.header import MAGIC
 from keras_vqvae2.codec.header import CodeHeader
 from keras_vqvae2.codec.header import code_shapes
-from keras_vqvae2.hub.config import STRIDES
-from keras_vqvae2.hub.config import is_name
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.vqvae_config import STRIDES
 
 _FORMAT = "keras-vqvae2 codes 1"
 

@@ -1,81 +1,28 @@
-"""The files of a saved model, and the closed schema of its `config.json`.
-
-A saved model is a folder:
-
-- `config.json`: arguments of the models, `ModelConfig` below.
-- `model.safetensors`: weights by stable names, see `keras_vqvae2.weights`.
-- `prior_<level>.safetensors`: the same for each prior, if there are any.
-- `context.safetensors`: the context model of code files, if there is one.
-- `SHA256SUMS`: the hashes of these files.
-- `README.md`: the model card.
+"""The closed schema of a saved model's `config.json`.
 
 A config may come from anywhere: it is data, and no code and no class name is
 read from it.
 """
 
 import dataclasses
-import itertools
 import json
-import re
 import reprlib
 
-from keras_vqvae2.arguments import CheckedArguments
-from keras_vqvae2.arguments import argument
 from keras_vqvae2.arguments import check_integer
-from keras_vqvae2.arguments import flag
-from keras_vqvae2.arguments import integer
-from keras_vqvae2.arguments import number
-from keras_vqvae2.arguments import share
+from keras_vqvae2.arguments import check_size
 from keras_vqvae2.arrays import parse_json
+from keras_vqvae2.hub.context_config import ContextConfig
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.prior_config import PriorConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.levels import level_names
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-CONTEXT = "context.safetensors"
-SUMS = "SHA256SUMS"
-CARD = "README.md"
 
 FORMAT = "keras-vqvae2"
 FORMAT_VERSION = 1
 
 MAX_FILE_BYTES = 65536
-STRIDES = (2, 4, 8, 16, 32, 64)
-# 1 GiB of float32. The paper's largest autoencoder has 4 million.
-MAX_PARAMETERS = 2**28
-# 8 GiB of float32: room for the paper's largest prior.
-MAX_PRIOR_PARAMETERS = 2**31
 # 512 MiB of float64, in which a context model is evaluated.
 MAX_CONTEXT_PARAMETERS = 2**26
-
-
-def prior_file(level):
-    """Name of the file of a level's prior."""
-    return f"prior_{level}.safetensors"
-
-
-def _is_strides(value):
-    return (
-        isinstance(value, (list, tuple))
-        and 1 <= len(value) <= 8
-        and all(type(s) is int and s in STRIDES for s in value)
-    )
-
-
-def _is_decay(value):
-    return value is None or (type(value) is float and 0 < value < 1)
-
-
-def _is_code_shapes(value):
-    return (
-        isinstance(value, (list, tuple))
-        and 1 <= len(value) <= 8
-        and all(
-            isinstance(size, (list, tuple))
-            and len(size) == 2
-            and all(type(side) is int and 1 <= side <= 1024 for side in size)
-            for size in value
-        )
-    )
 
 
 def _is_labels(value):
@@ -88,165 +35,6 @@ def _is_labels(value):
         # The rest of `config.json` takes far less than a quarter of its bytes.
         and len(json.dumps(value, indent=4)) <= 3 * MAX_FILE_BYTES // 4
     )
-
-
-def _is_hidden_dims(value):
-    return (
-        isinstance(value, (list, tuple))
-        and 1 <= len(value) <= 8
-        and all(type(dim) is int and 1 <= dim <= 8192 for dim in value)
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VQVAEConfig(CheckedArguments):
-    """Arguments of `HierarchicalVQVAE`, as `config.json` holds them.
-
-    Raises:
-        ValueError: If an argument is out of bounds, or the model could have
-            more than `MAX_PARAMETERS` weights.
-    """
-
-    strides: tuple = argument(
-        _is_strides, "a list of 1 to 8 powers of two in 2..64, such as (4, 2)"
-    )
-    hidden_dim: int = integer(2, 8192, 128, "even")
-    residual_dim: int = integer(1, 8192, 64)
-    num_residual_blocks: int = integer(0, 32, 2)
-    num_embeddings: int = integer(1, 2**20, 512)
-    embedding_dim: int = integer(1, 8192, 64)
-    commitment_cost: float = number(0, 1e6, 0.25)
-    decay: float | None = argument(
-        _is_decay, "None or a number between 0 and 1", 0.99
-    )
-    dead_code_threshold: float = share(0.05)
-    num_channels: int = integer(1, 1024, 3)
-    seed: int = integer(0, 2**31 - 1, 0)
-    skip_relu: bool = flag(False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_size(self.max_parameters(), MAX_PARAMETERS)
-
-    def max_parameters(self):
-        """An upper bound of the number of weights, for any of these models.
-
-        Every convolution counts as 4x4 and as wide as the widest.
-        """
-        levels = len(self.strides)
-        halvings = sum(stride.bit_length() - 1 for stride in self.strides)
-        hidden, joined = self.hidden_dim, levels * self.embedding_dim
-        widest = max(hidden, self.num_channels, self.embedding_dim)
-        strided = 2 * halvings * 16 * hidden * widest
-        strided += halvings * 17 * joined * joined
-        residual = 2 * self.num_residual_blocks * 12 * hidden
-        codebook = self.num_embeddings * (2 * self.embedding_dim + 1)
-        others = 16 * hidden * (hidden + joined)
-        return strided + levels * (
-            residual * self.residual_dim + codebook + others
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PriorConfig(CheckedArguments):
-    """Arguments of `PixelSNAILPrior`, as `config.json` holds them.
-
-    Raises:
-        ValueError: If an argument is out of bounds, arguments do not fit
-            together, or the prior could have more than
-            `MAX_PRIOR_PARAMETERS` weights.
-    """
-
-    code_shapes: tuple = argument(
-        _is_code_shapes, "a list of 1 to 8 pairs of integers in 1..1024"
-    )
-    num_embeddings: int = integer(1, 2**20, 512)
-    hidden_dim: int = integer(2, 8192, 512, "even")
-    residual_dim: int = integer(1, 16384, 2048)
-    num_blocks: int = integer(1, 256, 20)
-    kernel_size: int = integer(3, 31, 5, "odd")
-    num_attention_layers: int = integer(0, 256, 4)
-    num_heads: int = integer(1, 256, 8)
-    num_output_blocks: int = integer(0, 256, 20)
-    num_conditioning_blocks: int = integer(0, 256, 0)
-    dropout: float = share(0.1)
-    num_classes: int | None = integer(1, 2**20, None, optional=True)
-    class_dropout: float = share(0.0)
-    seed: int = integer(0, 2**31 - 1, 0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.num_attention_layers > self.num_blocks:
-            raise ValueError(
-                f"{self.num_attention_layers} attention layers need as many "
-                f"blocks. Received: num_blocks={self.num_blocks}"
-            )
-        if self.num_attention_layers and self.hidden_dim % self.num_heads:
-            raise ValueError(
-                "`hidden_dim` must be a multiple of `num_heads`. Received: "
-                f"{self.hidden_dim} and {self.num_heads}"
-            )
-        if self.num_classes is None and self.class_dropout:
-            raise ValueError("`class_dropout` needs `num_classes`.")
-        _check_size(self.max_parameters(), MAX_PRIOR_PARAMETERS)
-
-    def max_parameters(self):
-        """An upper bound of the number of weights, for any of these models.
-
-        As if each block were conditioned on classes and coarser maps.
-        """
-        hidden = self.hidden_dim
-        # Gated blocks have kernels of half of kernel_size x kernel_size.
-        blocks = self.num_blocks * ((self.kernel_size + 1) ** 2 + 16)
-        blocks += 4 * self.num_output_blocks
-        blocks += 12 * self.num_conditioning_blocks
-        embedded = (len(self.code_shapes) + 2) * self.num_embeddings
-        embedded += (self.num_classes or 0) + sum(self.code_shapes[-1]) + 1
-        attention = 8 * hidden + 2 * sum(self.code_shapes[-1])
-        # Sides are at most 2**10: so often a coarser map is doubled at most.
-        upsampled = 17 * hidden * (10 if len(self.code_shapes) > 1 else 0)
-        return hidden * (
-            blocks * self.residual_dim
-            + embedded
-            + attention * self.num_attention_layers
-            + upsampled
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ContextConfig(CheckedArguments):
-    """Sizes of `codec.ContextModel`, as `config.json` holds them.
-
-    Raises:
-        ValueError: If an argument is out of bounds.
-    """
-
-    num_neighbors: int = integer(1, 64, 14)
-    coarse_radius: int = integer(0, 4, 1)
-    embedding_dim: int = integer(1, 1024, 64)
-    coarse_dim: int = integer(1, 8192, 256)
-    hidden_dims: tuple = argument(
-        _is_hidden_dims, "a list of 1 to 8 integers in 1..8192", (320, 256)
-    )
-
-    def max_parameters(self, vqvae):
-        """An upper bound of the float64 numbers held while one is in use.
-
-        Args:
-            vqvae: `VQVAEConfig` of the model.
-        """
-        codes = vqvae.num_embeddings + 1
-        first, last = self.hidden_dims[0], self.hidden_dims[-1]
-        coarse = (2 * self.coarse_radius + 1) ** 2
-        neighbors = self.num_neighbors * (codes + self.embedding_dim) * first
-        coarser = coarse * (codes + self.embedding_dim) * self.coarse_dim
-        places = max(vqvae.strides) ** 2
-        others = 2 * codes * self.embedding_dim
-        others += (self.coarse_dim + 1) * places * first
-        for width, hidden_dim in itertools.pairwise(self.hidden_dims):
-            others += (width + 1) * hidden_dim
-        output = (last + 1) * codes
-        return len(vqvae.strides) * (neighbors + coarser + others + output)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,7 +108,7 @@ class ModelConfig:
                     f"`labels` names {len(self.labels)}."
                 )
         if self.context is not None:
-            _check_size(
+            check_size(
                 self.context.max_parameters(self.vqvae),
                 MAX_CONTEXT_PARAMETERS,
                 "`context` describes",
@@ -464,19 +252,3 @@ def _check_ratios(code_shapes, strides, where):
                 f"goes with one of {stride * coarse[0]}x{stride * coarse[1]}, "
                 f"not {fine[0]}x{fine[1]}."
             )
-
-
-def _check_size(most, limit, which="These arguments describe"):
-    if most > limit:
-        raise ValueError(
-            f"{which} a model of up to {most} parameters, more than the "
-            f"{limit} that are accepted."
-        )
-
-
-def is_name(name):
-    """Whether `name` can be a model's name."""
-    return (
-        isinstance(name, str)
-        and re.fullmatch(r"[A-Za-z0-9_.-]{1,96}", name) is not None
-    )

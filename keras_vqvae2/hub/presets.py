@@ -5,8 +5,8 @@ import difflib
 import os
 import pathlib
 
-from keras_vqvae2.hub.config import CONFIG
-from keras_vqvae2.hub.config import WEIGHTS
+from keras_vqvae2.hub.names import CONFIG
+from keras_vqvae2.hub.names import WEIGHTS
 
 DEFAULT_OWNER = "keras-vqvae2"
 OWNER_VARIABLE = "KERAS_VQVAE2_OWNER"

@@ -9,20 +9,20 @@ import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2 import weights
 from keras_vqvae2.backend.lazy_module import LazyModule
-from keras_vqvae2.hub.config import CARD
-from keras_vqvae2.hub.config import CONFIG
-from keras_vqvae2.hub.config import CONTEXT
-from keras_vqvae2.hub.config import WEIGHTS
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import VQVAEConfig
-from keras_vqvae2.hub.config import is_name
-from keras_vqvae2.hub.config import prior_file
 from keras_vqvae2.hub.config import read_config
 from keras_vqvae2.hub.errors import explained
+from keras_vqvae2.hub.names import CARD
+from keras_vqvae2.hub.names import CONFIG
+from keras_vqvae2.hub.names import CONTEXT
+from keras_vqvae2.hub.names import WEIGHTS
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.names import prior_file
 from keras_vqvae2.hub.presets import bundled_weights
 from keras_vqvae2.hub.presets import default_owner
+from keras_vqvae2.hub.prior_config import PriorConfig
 from keras_vqvae2.hub.store import folder_snapshot
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.levels import level_names
 
 huggingface_hub = LazyModule("huggingface_hub")

@@ -7,14 +7,14 @@ import re
 import keras_vqvae2
 from keras_vqvae2 import files
 from keras_vqvae2.hub import patience
-from keras_vqvae2.hub.config import CONFIG
-from keras_vqvae2.hub.config import CONTEXT
-from keras_vqvae2.hub.config import SUMS
-from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.config import prior_file
 from keras_vqvae2.hub.config import read_config
 from keras_vqvae2.hub.errors import error_with_hint
 from keras_vqvae2.hub.errors import explained
+from keras_vqvae2.hub.names import CONFIG
+from keras_vqvae2.hub.names import CONTEXT
+from keras_vqvae2.hub.names import SUMS
+from keras_vqvae2.hub.names import WEIGHTS
+from keras_vqvae2.hub.names import prior_file
 from keras_vqvae2.hub.presets import DEFAULT_OWNER
 from keras_vqvae2.hub.presets import PRESETS
 from keras_vqvae2.hub.presets import bundled_weights

@@ -19,7 +19,7 @@ def vqvae_types(config):
     Example:
 
     ```python
-    config = keras_vqvae2.hub.config.VQVAEConfig(strides=(4, 2))
+    config = keras_vqvae2.hub.vqvae_config.VQVAEConfig(strides=(4, 2))
     types = vqvae_types(config)
     assert types["projection_top/bias"] == ("float32", (64,))
     ```

@@ -6,9 +6,9 @@ from keras import ops
 from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.replicas import uniform_per_image
 from keras_vqvae2.backend.step_record import current_record
-from keras_vqvae2.hub.config import WEIGHTS
-from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.mixin import HubMixin
+from keras_vqvae2.hub.names import WEIGHTS
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.layers import Decoder
 from keras_vqvae2.layers import Encoder
@@ -85,8 +85,8 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
 
     Raises:
         ValueError: If an argument is out of the bounds of
-            `hub.config.VQVAEConfig`, which a saved model is within, or the
-            images' shape does not fit.
+            `hub.vqvae_config.VQVAEConfig`, which a saved model is within, or
+            the images' shape does not fit.
 
     Example:
 

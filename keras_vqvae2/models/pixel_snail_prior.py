@@ -8,8 +8,8 @@ from keras import ops
 from keras_vqvae2.backend.remat import in_order
 from keras_vqvae2.backend.remat import remat
 from keras_vqvae2.backend.replicas import uniform_per_image
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import prior_file
+from keras_vqvae2.hub.names import prior_file
+from keras_vqvae2.hub.prior_config import PriorConfig
 from keras_vqvae2.hub.store import load_snapshot
 from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.layers import CausalSelfAttention
@@ -67,8 +67,8 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
 
     Raises:
         ValueError: If an argument is out of the bounds of
-            `hub.config.PriorConfig`, which a saved prior is within, or the
-            inputs do not fit.
+            `hub.prior_config.PriorConfig`, which a saved prior is within, or
+            the inputs do not fit.
 
     Example:
 

@@ -6,7 +6,7 @@ from keras import ops
 from keras_vqvae2.arguments import check_flag
 from keras_vqvae2.data import load_image
 from keras_vqvae2.data.image_file import sample_photograph
-from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.hub.weight_types import vqvae_types
 from keras_vqvae2.images import psnr
 from keras_vqvae2.models import HierarchicalVQVAE

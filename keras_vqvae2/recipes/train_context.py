@@ -11,10 +11,10 @@ from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
 from keras_vqvae2.files import check_writable
-from keras_vqvae2.hub.config import ContextConfig
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import VQVAEConfig
-from keras_vqvae2.hub.config import is_name
+from keras_vqvae2.hub.context_config import ContextConfig
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.models import ContextNetwork
 from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.training import WarmupStableDecay
@@ -49,7 +49,7 @@ def train_context(
         output: Folder for the model; its name becomes the model's.
         validation_codes: The same, to measure on; None takes one image in
             fifty out of the training.
-        config: `hub.config.ContextConfig`: sizes of the networks.
+        config: `hub.context_config.ContextConfig`: sizes of the networks.
         steps: Training steps for each level.
         batch_size: Codes in a batch.
         learning_rate: Peak of Adam's learning rate, which falls to zero.

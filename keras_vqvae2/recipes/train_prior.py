@@ -5,8 +5,8 @@ from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.data import code_dataset
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.prior_config import PriorConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.recipes._codes import read_model_codes
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run

@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_vqvae2.backend.distribution import on_chief
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.prior_config import PriorConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior

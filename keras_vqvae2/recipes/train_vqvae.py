@@ -5,8 +5,8 @@ from keras_vqvae2.backend.distribution import worker_dataset
 from keras_vqvae2.backend.lazy_module import LazyModule
 from keras_vqvae2.data import image_dataset
 from keras_vqvae2.hub.config import ModelConfig
-from keras_vqvae2.hub.config import VQVAEConfig
-from keras_vqvae2.hub.config import is_name
+from keras_vqvae2.hub.names import is_name
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes._run import check_output
 from keras_vqvae2.recipes._run import run

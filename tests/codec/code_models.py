@@ -8,7 +8,7 @@ from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_model import array_shapes
 from keras_vqvae2.codec.header import code_shapes
-from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 
 SIZES = {
     "num_neighbors": 7,

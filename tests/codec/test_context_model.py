@@ -18,7 +18,7 @@ from keras_vqvae2.codec.context_model import bits_per_pixel
 from keras_vqvae2.codec.context_window import ContextWindow
 from keras_vqvae2.codec.context_window import context_windows
 from keras_vqvae2.data import CodeWindows
-from keras_vqvae2.hub.config import ContextConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 from keras_vqvae2.models import ContextNetwork
 
 STRIDES = (4, 2, 4)

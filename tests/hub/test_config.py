@@ -13,10 +13,10 @@ from tiny_models import VQVAE_SIZES
 import keras_vqvae2
 from keras_vqvae2.codec import ContextModel
 from keras_vqvae2.codec.context_model import array_shapes
-from keras_vqvae2.hub.config import ContextConfig
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import VQVAEConfig
+from keras_vqvae2.hub.context_config import ContextConfig
 from keras_vqvae2.hub.presets import PRESETS
+from keras_vqvae2.hub.prior_config import PriorConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from keras_vqvae2.arrays import parse_arrays
 from keras_vqvae2.arrays import parse_json
 from keras_vqvae2.arrays import read_header
 from keras_vqvae2.cli import main
-from keras_vqvae2.hub.config import PriorConfig
-from keras_vqvae2.hub.config import VQVAEConfig
 from keras_vqvae2.hub.config import check_config
+from keras_vqvae2.hub.prior_config import PriorConfig
+from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.hub.weight_types import num_parameters
 from keras_vqvae2.hub.weight_types import prior_types
 from keras_vqvae2.hub.weight_types import vqvae_types
