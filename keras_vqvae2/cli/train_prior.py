@@ -124,4 +124,6 @@ def _prior(args, model):
         "num_classes": num_classes,
         **given,
     }
-    return keras_vqvae2.PixelSNAILPrior(**arguments, dtype=args.dtype)
+    prior = keras_vqvae2.PixelSNAILPrior(**arguments, dtype=args.dtype)
+    keras_vqvae2.models.embed_codebooks(prior, model.vqvae)
+    return prior

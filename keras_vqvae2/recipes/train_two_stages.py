@@ -13,6 +13,7 @@ from keras_vqvae2.hub.vqvae_config import VQVAEConfig
 from keras_vqvae2.levels import level_names
 from keras_vqvae2.models import HierarchicalVQVAE
 from keras_vqvae2.models import PixelSNAILPrior
+from keras_vqvae2.models import embed_codebooks
 from keras_vqvae2.models._inputs import check_image_size
 from keras_vqvae2.recipes.extract_codes import extract_codes
 from keras_vqvae2.recipes.train_prior import train_prior
@@ -141,10 +142,12 @@ def train_two_stages(
     for name in names:
         folder = output / name
         if not _finished(folder):
+            prior = PixelSNAILPrior(**prior_arguments[name], dtype=dtype)
+            embed_codebooks(prior, model.vqvae)
             train_prior(
                 model,
                 name,
-                PixelSNAILPrior(**prior_arguments[name], dtype=dtype),
+                prior,
                 codes,
                 folder,
                 validation_codes=validation_codes,
