@@ -70,6 +70,40 @@ def test_learns_what_is_there_to_learn(model, tmp_path):
     )
 
 
+def test_goes_on_from_a_context_model(model, tmp_path):
+    shards = _shards(tmp_path / "codes", _codes(100))
+    options = {"batch_size": 256, "learning_rate": 1e-2}
+    first, bits = train_context(
+        model, shards, tmp_path / "first", config=CONFIG, steps=200, **options
+    )
+    assert bits["bottom"] < 0.1
+    _, again = train_context(
+        model,
+        shards,
+        tmp_path / "again",
+        initial=first.context,
+        steps=1,
+        batch_size=256,
+        learning_rate=1e-9,
+    )
+    for level, value in bits.items():
+        # The file has 16 bits a weight.
+        np.testing.assert_allclose(again[level], value, atol=2e-3)
+    for changes in ({"config": ContextConfig()}, {"num_embeddings": 9}):
+        other = model
+        if "num_embeddings" in changes:
+            other = keras_vqvae2.VQVAE2(make_vqvae((2, 2), num_embeddings=9))
+        with pytest.raises(ValueError, match="`initial` must be .* 8 codes"):
+            train_context(
+                other,
+                shards,
+                tmp_path / "none",
+                initial=first.context,
+                config=changes.get("config"),
+            )
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_same_seed_gives_the_same_file(model, tmp_path):
     shards = _shards(tmp_path / "codes", _codes(100))
     files = []

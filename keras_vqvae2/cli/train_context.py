@@ -1,10 +1,13 @@
 import keras_vqvae2
 from keras_vqvae2.cli.options import add_model
 from keras_vqvae2.cli.options import add_numbers
+from keras_vqvae2.cli.options import complete_model
 from keras_vqvae2.cli.options import positive
+from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.codec.context_model import bits_per_pixel
 from keras_vqvae2.files import shown
 from keras_vqvae2.hub.context_config import ContextConfig
+from keras_vqvae2.hub.store import find_snapshot
 
 _SIZES = ContextConfig()
 
@@ -19,6 +22,12 @@ def add_arguments(parser):
         required=True,
         help="folder for the model with its context model",
     )
+    parser.add_argument(
+        "--initial-context",
+        metavar="MODEL",
+        help="start from the context model that this model has, and take its "
+        "sizes",
+    ).completer = complete_model
     parser.add_argument(
         "--validation-codes",
         help="the same, to measure on (default: one image in fifty)",
@@ -65,13 +74,19 @@ def add_arguments(parser):
 
 
 def run(args):
-    config = ContextConfig(
-        num_neighbors=args.num_neighbors,
-        coarse_radius=args.coarse_radius,
-        embedding_dim=args.embedding_dim,
-        coarse_dim=args.coarse_dim,
-        hidden_dims=tuple(args.hidden_dims),
-    )
+    config = initial = None
+    if args.initial_context is None:
+        config = ContextConfig(
+            num_neighbors=args.num_neighbors,
+            coarse_radius=args.coarse_radius,
+            embedding_dim=args.embedding_dim,
+            coarse_dim=args.coarse_dim,
+            hidden_dims=tuple(args.hidden_dims),
+        )
+    else:
+        initial = load_context(find_snapshot(args.initial_context))
+        if initial is None:
+            raise ValueError(f"{args.initial_context} has no context model.")
     model = keras_vqvae2.from_pretrained(args.model)
     _, bits = keras_vqvae2.recipes.train_context(
         model,
@@ -79,6 +94,7 @@ def run(args):
         args.output,
         validation_codes=args.validation_codes,
         config=config,
+        initial=initial,
         steps=args.steps,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,

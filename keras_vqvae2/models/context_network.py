@@ -135,12 +135,26 @@ class ContextNetwork(keras.Model):
             x = layer(x)
         return ops.cast(self.output_logits(x), "float32")
 
-    def arrays(self):
-        """NumPy arrays of the weights, as `codec.ContextLevel` takes them."""
-        arrays = {}
+    def _named_weights(self):
         for weight in self.weights:
             name = weight.path.split("/", 1)[1]
-            arrays[name.removesuffix("/embeddings")] = to_numpy(weight)
+            yield name.removesuffix("/embeddings"), weight
+
+    def set_arrays(self, arrays):
+        """Takes weights that `arrays` gave.
+
+        Args:
+            arrays: Dict of NumPy arrays, of a network of the same sizes.
+        """
+        for name, weight in self._named_weights():
+            array = arrays[name].astype("float32")
+            weight.assign(array.reshape(weight.shape))
+
+    def arrays(self):
+        """NumPy arrays of the weights, as `codec.ContextLevel` takes them."""
+        arrays = {
+            name: to_numpy(weight) for name, weight in self._named_weights()
+        }
         dim, first = self.embedding_dim, self.hidden_dims[0]
         shapes = {
             "neighbors/kernel": (self.num_neighbors, dim, first),

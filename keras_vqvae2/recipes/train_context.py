@@ -31,6 +31,7 @@ def train_context(
     *,
     validation_codes=None,
     config=None,
+    initial=None,
     steps=6000,
     batch_size=2048,
     learning_rate=4e-3,
@@ -49,7 +50,11 @@ def train_context(
         output: Folder for the model; its name becomes the model's.
         validation_codes: The same, to measure on; None takes one image in
             fifty out of the training.
-        config: `hub.context_config.ContextConfig`: sizes of the networks.
+        config: `hub.context_config.ContextConfig`: sizes of the networks; None
+            takes those of `initial`, or the defaults.
+        initial: `codec.ContextModel` to start from, or None: that of an
+            autoencoder whose training went on, for example, since its codes
+            still mean about the same.
         steps: Training steps for each level.
         batch_size: Codes in a batch.
         learning_rate: Peak of Adam's learning rate, which falls to zero.
@@ -63,10 +68,20 @@ def train_context(
     Raises:
         FileExistsError: If `output` exists.
         OSError: If `output` cannot be written.
-        ValueError: If the codes are not of this model, or an argument is out
-            of bounds.
+        ValueError: If the codes are not of this model, an argument is out
+            of bounds, or `initial` is of other sizes.
     """
-    config = config or ContextConfig()
+    if config is None:
+        config = ContextConfig() if initial is None else initial.config
+    if initial is not None:
+        theirs = initial.config, initial.num_embeddings, initial.strides
+        vqvae = model.vqvae
+        if theirs != (config, vqvae.num_embeddings, tuple(vqvae.strides)):
+            raise ValueError(
+                "`initial` must be for the same strides, codes and sizes. "
+                f"Received: {initial.num_embeddings} codes, strides "
+                f"{initial.strides}, {initial.config}"
+            )
     output = pathlib.Path(output)
     if output.exists():
         raise FileExistsError(
@@ -93,6 +108,15 @@ def train_context(
     windows = context_windows(config, model.vqvae.strides)
     for i, (level, window) in enumerate(windows.items()):
         network = _network(model, i, window, config, seed)
+        if initial is not None:
+            prefix = f"{level}/"
+            network.set_arrays(
+                {
+                    name.removeprefix(prefix): array
+                    for name, array in initial.arrays.items()
+                    if name.startswith(prefix)
+                }
+            )
 
         def dataset(maps, num_batches, seed, i=i, window=window):
             return CodeWindows(

@@ -262,6 +262,14 @@ def test_train_context(capsys, model_folder, photos, tmp_path):
     out = capsys.readouterr().out
     assert "bottom: " in out and f"model: {output}" in out
     assert "exists: choose another --output" in _fails(capsys, *argv)
+    more = ["train-context", *model, "--codes", shards, "--steps", "1"]
+    more += ["--output", str(tmp_path / "more"), "--initial-context"]
+    error = _fails(capsys, *more, model_folder)
+    assert "has no context model" in error
+    assert main([*more, str(output)]) == 0
+    assert keras_vqvae2.from_pretrained(
+        tmp_path / "more"
+    ).context.config.hidden_dims == (8, 6)
     codes = tmp_path / "a.codes"
     argv = ["encode", str(photos / "1.png"), "--model", str(output)]
     argv += ["-o", str(codes), "--method", "context"]
