@@ -30,6 +30,11 @@ class ContextConfig(CheckedArguments):
         _is_hidden_dims, "a list of 1 to 8 integers in 1..8192", (320, 256)
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        # JSON has lists; equal sizes are to be equal configs.
+        object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
+
     def max_parameters(self, vqvae):
         """An upper bound of the float64 numbers held while one is in use.
 

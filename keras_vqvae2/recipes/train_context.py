@@ -74,13 +74,14 @@ def train_context(
     if config is None:
         config = ContextConfig() if initial is None else initial.config
     if initial is not None:
-        theirs = initial.config, initial.num_embeddings, initial.strides
+        strides = tuple(initial.strides)
+        theirs = initial.config, initial.num_embeddings, strides
         vqvae = model.vqvae
         if theirs != (config, vqvae.num_embeddings, tuple(vqvae.strides)):
             raise ValueError(
                 "`initial` must be for the same strides, codes and sizes. "
                 f"Received: {initial.num_embeddings} codes, strides "
-                f"{initial.strides}, {initial.config}"
+                f"{strides}, {initial.config}"
             )
     output = pathlib.Path(output)
     if output.exists():
