@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_integer
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.code_search import check_search
 from keras_vqvae2.codec import CodeModel
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec import read_codes
@@ -57,6 +58,7 @@ class CompressMixin:
         rate_weight=0.0,
         batch_size=8,
         num_workers=1,
+        search_steps=0,
     ):
         """Code files of images of any size.
 
@@ -72,13 +74,16 @@ class CompressMixin:
                 they are large.
             num_workers: Processes that write the files, as for
                 `codec.CodePool`.
+            search_steps: As for `encode`; then `decompress` gives an image
+                that is nearer than that of `reconstruct`.
 
         Returns:
             List of bytes, a code file for each image.
 
         Raises:
             ValueError: If shape or values of the images do not fit, or the
-                model has nothing for this method or a `rate_weight`.
+                model has nothing for this method or a `rate_weight`, or images
+                are too large for `search_steps`.
 
         Example:
 
@@ -92,7 +97,12 @@ class CompressMixin:
         """
         return list(
             self.iterate_compress(
-                images, method, rate_weight, batch_size, num_workers
+                images,
+                method,
+                rate_weight,
+                batch_size,
+                num_workers,
+                search_steps,
             )
         )
 
@@ -103,20 +113,25 @@ class CompressMixin:
         rate_weight=0.0,
         batch_size=8,
         num_workers=1,
+        search_steps=0,
     ):
         """As `compress`, one file after another: `images` may be endless."""
         check_rate_weight(rate_weight)
+        check_search(search_steps, rate_weight)
         code_model = self.code_model()
 
         def arguments(pool):
             for batch in _same_size(images, batch_size):
                 check_image_shape(batch.shape, self.vqvae.num_channels)
                 check_pixel_values(batch)
+                check_search(search_steps, rate_weight, batch.shape)
                 padded = pad_to_multiple(batch, self.vqvae.total_stride)
                 if rate_weight:
                     codes = self._encode_cheaply(padded, rate_weight, pool)
                 else:
-                    codes = self._encode_batches(padded, batch_size)
+                    codes = self._encode_batches(
+                        padded, batch_size, search_steps
+                    )
                 image_size = batch.shape[1:3]
                 # They may be as large as all else.
                 del batch, padded

@@ -6,6 +6,8 @@ from keras import ops
 
 from keras_vqvae2.anomalies import SurpriseMixin
 from keras_vqvae2.backend.compile import compile_function
+from keras_vqvae2.code_search import CodeSearch
+from keras_vqvae2.code_search import check_search
 from keras_vqvae2.codec import CodePool
 from keras_vqvae2.codec.code_model import load_context
 from keras_vqvae2.compression import CompressMixin
@@ -193,7 +195,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         if self.labels is not None:
             print(f"classes: {', '.join(self.labels)}")
 
-    def encode(self, images, batch_size=8, rate_weight=0.0):
+    def encode(self, images, batch_size=8, rate_weight=0.0, search_steps=0):
         """Codes of images.
 
         Args:
@@ -205,13 +207,17 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
                 file, at the cost of quality: those of the lowest squared
                 distance + `rate_weight` x the level's mean squared distance x
                 bits, instead of the nearest.
+            search_steps: Steps of `CodeSearch` for the finest codes: as many
+                bits, a nearer image, and several times the work of a decoding
+                in each step. 0 is the plain encoder.
 
         Returns:
             Tuple of int32 arrays `(batch, height_i, width_i)`, coarse to fine.
 
         Raises:
-            ValueError: If shape or values of the images do not fit, or the
-                model has no probabilities of codes for a `rate_weight`.
+            ValueError: If shape or values of the images do not fit, the model
+                has no probabilities of codes for a `rate_weight`, or images
+                are too large for `search_steps`.
         """
         images = to_array(images, "images")
         check_image_shape(
@@ -219,6 +225,7 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
         )
         check_pixel_values(images)
         check_rate_weight(rate_weight)
+        check_search(search_steps, rate_weight, images.shape)
         if rate_weight:
             with CodePool(self.code_model()) as pool:
                 batches = [
@@ -226,10 +233,17 @@ class VQVAE2(CompressMixin, GenerateMixin, EditMixin, SurpriseMixin, HubMixin):
                     for batch in batches_of(images, batch_size)
                 ]
             return tuple(map(np.concatenate, zip(*batches, strict=True)))
-        return self._encode_batches(images, batch_size)
+        return self._encode_batches(images, batch_size, search_steps)
 
-    def _encode_batches(self, images, batch_size):
-        return self._tiling.encode(self._encode, images, batch_size)
+    def _encode_batches(self, images, batch_size, search_steps=0):
+        codes = self._tiling.encode(self._encode, images, batch_size)
+        if search_steps:
+            codes = self._search(images, codes, search_steps)
+        return codes
+
+    @functools.cached_property
+    def _search(self):
+        return CodeSearch(self.vqvae)
 
     def decode(self, codes, levels=None, batch_size=8):
         """Images of codes.
