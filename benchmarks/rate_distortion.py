@@ -7,14 +7,13 @@
 One panel for each `--model`; without `--size`, images in their own size. PSNR
 of uint8 reconstructions against bits per pixel of whole files, headers
 included, means over images. A model's points: raw codes, histogram, context
-model, and the context model at each of `--rate-weights`; for a model with
-priors, the length that they give the codes. A codec's line: its qualities from
-1 to 95. The table compares at equal bytes by two rules. "Curve": the codec's
-mean line, read at the mean bits of the model. "Photo by photo": the best
-quality of the codec whose file is not larger than the model's, for each image
-by itself. Photographs that are JPEG files themselves come out
-almost exact at the quality that they were saved with: JPEG's line has a peak
-there.
+model, and this at each of `--rate-weights` and `--search-steps`; for a model
+with priors, the length that they give the codes. A codec's line: its qualities
+from 1 to 95. The table compares at equal bytes by two rules. "Curve": the
+codec's mean line, read at the mean bits of the model. "Photo by photo": the
+best quality of the codec whose file is not larger than the model's, for each
+image by itself. Photographs that are JPEG files themselves come out almost
+exact at the quality that they were saved with: JPEG's line has a peak there.
 """
 
 import argparse
@@ -165,7 +164,7 @@ def at_bits(line, bits):
     return float(np.interp(np.log(bits), xs, ys, left=np.nan, right=np.nan))
 
 
-def measure(name, data, size, number, methods, rate_weights):
+def measure(name, data, size, number, methods, rate_weights, search_steps):
     """Metrics of a model and of codecs on at most `number` images."""
     model = keras_vqvae2.from_pretrained(name)
     priors = size and set(model.priors) == set(model.vqvae.level_names)
@@ -180,6 +179,10 @@ def measure(name, data, size, number, methods, rate_weights):
             model, images, f"rate weight {weight:g}", rate_weight=weight
         )
         for weight in rate_weights
+    ]
+    points += [
+        model_point(model, images, f"search, {steps}", search_steps=steps)
+        for steps in search_steps
     ]
     result = {
         "model": name,
@@ -234,8 +237,9 @@ def draw(panel, metrics):
             label=codec,
         )
     curve = [p for p in metrics["points"] if p["name"].startswith("rate")]
+    search = [p for p in metrics["points"] if p["name"].startswith("search")]
     for point, marker in zip(metrics["points"], "osD", strict=False):
-        if point in curve:
+        if point in curve + search:
             break
         panel.plot(
             point["bits_per_pixel"],
@@ -251,6 +255,14 @@ def draw(panel, metrics):
             ".-",
             color="black",
             label=f"{metrics['model']}: rate weight",
+        )
+    if search:
+        panel.plot(
+            [point["bits_per_pixel"] for point in search],
+            [point["psnr"] for point in search],
+            "^",
+            color="black",
+            label=f"{metrics['model']}: search",
         )
     if "prior_bits_per_pixel" in metrics:
         panel.plot(
@@ -282,6 +294,7 @@ def main():
         "--methods", nargs="*", choices=METHODS, default=METHODS
     )
     parser.add_argument("--rate-weights", type=float, nargs="*", default=())
+    parser.add_argument("--search-steps", type=int, nargs="*", default=())
     parser.add_argument("--num-images", type=int, default=200)
     parser.add_argument("--output", required=True, help="file for the picture")
     parser.add_argument("--json", help="file for the metrics")
@@ -291,7 +304,13 @@ def main():
         parser.error("give --data and --size for each --model")
 
     results = [
-        measure(*row, args.num_images, args.methods, args.rate_weights)
+        measure(
+            *row,
+            args.num_images,
+            args.methods,
+            args.rate_weights,
+            args.search_steps,
+        )
         for row in zip(args.model, args.data, args.size, strict=True)
     ]
     if args.json:
