@@ -31,6 +31,7 @@ ORDER = (
     "codec",
     "visualization",
     "tiles",
+    "code_search",
     "compression",
     "generation",
     "editing",

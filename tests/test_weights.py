@@ -105,7 +105,7 @@ def test_priors_are_the_presets(model):
 def test_classifier_chooses_offline(no_network):
     model = keras_vqvae2.from_pretrained(CIFAR10)
     classifier = load_classifier("cifar10-classifier", num_classes=10)
-    top = np.random.default_rng(0).integers(0, 512, (2, 8, 8))
+    top = np.random.default_rng(0).integers(0, 128, (2, 8, 8))
     images = model.generate(
         labels=[8, 0], codes=[top], classifier=classifier, num_candidates=2
     )

@@ -102,42 +102,50 @@ for _prior in _IMAGENET_PRIORS.values():
     _prior["num_classes"] = 1000
 
 # Not in the paper: as large as a few hours on a CPU can train.
-_CIFAR10_PRIOR = {
-    "num_embeddings": 512,
+_SMALL_PRIOR = {
     "hidden_dim": 128,
     "residual_dim": 128,
     "kernel_size": 3,
     "num_output_blocks": 1,
-    "num_classes": 10,
-    "class_dropout": 0.1,
 }
-_CIFAR10_PRIORS = {
+_SMALL_PRIORS = {
     "top": {
-        **_CIFAR10_PRIOR,
+        **_SMALL_PRIOR,
         "code_shapes": ((8, 8),),
         "num_blocks": 8,
         "num_attention_layers": 4,
         "num_heads": 4,
-        "dropout": 0.1,
     },
     "bottom": {
-        **_CIFAR10_PRIOR,
+        **_SMALL_PRIOR,
         "code_shapes": ((8, 8), (16, 16)),
         "num_blocks": 6,
         "num_attention_layers": 0,
         "num_conditioning_blocks": 4,
-        "dropout": 0.05,
     },
 }
 
+# Few codes, so that fewer of the priors' bits are noise.
+_CIFAR10_SIZES = {**_PAPER_SIZES, "num_embeddings": 128}
+_CIFAR10_PRIORS = {
+    level: {
+        **prior,
+        "num_embeddings": 128,
+        "num_classes": 10,
+        "class_dropout": 0.1,
+        "dropout": {"top": 0.15, "bottom": 0.05}[level],
+    }
+    for level, prior in _SMALL_PRIORS.items()
+}
 # Unconditional, and of few images: more dropout.
 _FACES_PRIORS = {
     level: {
-        **{k: v for k, v in prior.items() if k != "class_dropout"},
+        **prior,
+        "num_embeddings": 512,
         "num_classes": None,
         "dropout": 0.2,
     }
-    for level, prior in _CIFAR10_PRIORS.items()
+    for level, prior in _SMALL_PRIORS.items()
 }
 
 PRESETS = {
@@ -153,12 +161,12 @@ PRESETS = {
     ),
     "vqvae2-cifar10": Preset(
         description="CIFAR-10 at 32x32: 8x8 and 16x16 codes, and new images",
-        vqvae={"strides": (2, 2), **_PAPER_SIZES},
-        num_parameters=1_515_909,
+        vqvae={"strides": (2, 2), **_CIFAR10_SIZES},
+        num_parameters=1_416_837,
         training_script="examples/train_cifar10.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "805e9b9c9429436e63cb9e057ee6fd1113533b56c43dfa2c03b5d576f3d70d86"
+            "1e7330363faddce5278d6423637a82954dc368f9a69794bb6aee83a8694c5d38"
         ),
     ),
     "vqvae2-faces64": Preset(
