@@ -7,8 +7,8 @@ def embed_codebooks(prior, vqvae):
 
     Codes whose vectors are alike begin as neighbors, so that what is learned
     of one holds for the other. A prior of 64 channels for the 8x8 codes of
-    CIFAR-10, 128 entries, had 3.80 nats per code after 400 steps of batch 64;
-    with random embeddings 3.93.
+    CIFAR-10, 128 entries, had 3.56 nats per code of 1000 test images after 400
+    steps of batch 64; with random embeddings 3.66.
 
     Each codebook is centered, scaled to a variance of 1 and, if the prior's
     `hidden_dim` is not `embedding_dim`, multiplied by a random matrix that
