@@ -248,22 +248,18 @@ def draw(panel, metrics):
             color="black",
             label=f"{metrics['model']}: {point['name']}",
         )
-    if curve:
-        panel.plot(
-            [point["bits_per_pixel"] for point in curve],
-            [point["psnr"] for point in curve],
-            ".-",
-            color="black",
-            label=f"{metrics['model']}: rate weight",
-        )
-    if search:
-        panel.plot(
-            [point["bits_per_pixel"] for point in search],
-            [point["psnr"] for point in search],
-            "^",
-            color="black",
-            label=f"{metrics['model']}: search",
-        )
+    for points, style, label in (
+        (curve, ".-", "rate weight"),
+        (search, "^", "search"),
+    ):
+        if points:
+            panel.plot(
+                [point["bits_per_pixel"] for point in points],
+                [point["psnr"] for point in points],
+                style,
+                color="black",
+                label=f"{metrics['model']}: {label}",
+            )
     if "prior_bits_per_pixel" in metrics:
         panel.plot(
             metrics["prior_bits_per_pixel"],
