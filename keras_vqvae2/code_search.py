@@ -46,7 +46,8 @@ class CodeSearch:
         """Better codes.
 
         Args:
-            images: uint8 array `(batch, height, width, channels)`.
+            images: uint8 array `(batch, height, width, channels)` that
+                `check_search` lets pass.
             codes: Their codes, integer arrays, coarse to fine.
             steps: Number of steps.
             seed: Integer, fixes the random halves.
@@ -54,11 +55,7 @@ class CodeSearch:
         Returns:
             Tuple of int32 arrays: the coarser maps as they came, and the
             finest.
-
-        Raises:
-            ValueError: As of `check_search`.
         """
-        check_search(steps, 0.0, images.shape)
         at_once = max(_BATCH_PIXELS // (images.shape[1] * images.shape[2]), 1)
         finest = [
             self._search(

@@ -62,13 +62,9 @@ def test_names_of_classes_are_saved_and_resolve(tmp_path, capsys, monkeypatch):
 def test_wrong_names_of_classes(tmp_path, labels):
     with pytest.raises(ValueError, match="`labels` must be"):
         keras_vqvae2.VQVAE2(make_vqvae(), labels=labels)
-    named_model().save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(
-        json.dumps({**config, "labels": labels})
-    )
+    path = _edited_config(tmp_path, labels=labels)
     with pytest.raises(ValueError, match="`labels` must be"):
-        read_config(tmp_path / "config.json")
+        read_config(path)
 
 
 @pytest.mark.once
@@ -81,6 +77,15 @@ def test_as_many_names_as_classes():
             },
             "here",
         )
+
+
+def _edited_config(folder, **changes):
+    """Path of the config of a model saved in `folder`, with changes."""
+    named_model().save_pretrained(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, **changes}))
+    return path
 
 
 def _config_text():
@@ -125,13 +130,9 @@ def test_a_revision_stays_with_the_model(tmp_path, capsys):
 def test_wrong_revisions(tmp_path, revision):
     with pytest.raises(ValueError, match="`revision` must be"):
         keras_vqvae2.VQVAE2(make_vqvae(), revision=revision)
-    named_model().save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(
-        json.dumps({**config, "revision": revision})
-    )
+    path = _edited_config(tmp_path, revision=revision)
     with pytest.raises(ValueError, match="`revision` must be"):
-        read_config(tmp_path / "config.json")
+        read_config(path)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough")

@@ -59,17 +59,19 @@ class ContextModel:
         _check_arrays(arrays, expected)
         self.digest = arrays_digest(arrays)
 
+    def level_arrays(self, level):
+        """Dict of a level's arrays, by their names without the level's."""
+        prefix = f"{level}/"
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.arrays.items()
+            if name.startswith(prefix)
+        }
+
     @functools.cached_property
     def _levels(self):
         return [
-            ContextLevel(
-                window,
-                {
-                    array.removeprefix(f"{name}/"): self.arrays[array]
-                    for array in self.arrays
-                    if array.startswith(f"{name}/")
-                },
-            )
+            ContextLevel(window, self.level_arrays(name))
             for name, window in context_windows(
                 self.config, self.strides
             ).items()

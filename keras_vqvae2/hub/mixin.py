@@ -84,7 +84,7 @@ class HubMixin:
         )
 
     def _saved_models(self):
-        """Arguments `vqvae`, `name` and `priors` of `save_folder`.
+        """Arguments of `save_folder` that describe this model.
 
         Each class with this mixin has its own.
         """

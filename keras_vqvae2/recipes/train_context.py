@@ -74,14 +74,13 @@ def train_context(
     if config is None:
         config = ContextConfig() if initial is None else initial.config
     if initial is not None:
-        strides = tuple(initial.strides)
-        theirs = initial.config, initial.num_embeddings, strides
-        vqvae = model.vqvae
-        if theirs != (config, vqvae.num_embeddings, tuple(vqvae.strides)):
+        theirs = initial.config, initial.num_embeddings, initial.strides
+        ours = config, model.vqvae.num_embeddings, tuple(model.vqvae.strides)
+        if theirs != ours:
             raise ValueError(
                 "`initial` must be for the same strides, codes and sizes. "
                 f"Received: {initial.num_embeddings} codes, strides "
-                f"{strides}, {initial.config}"
+                f"{initial.strides}, {initial.config}"
             )
     output = pathlib.Path(output)
     if output.exists():
@@ -110,14 +109,7 @@ def train_context(
     for i, (level, window) in enumerate(windows.items()):
         network = _network(model, i, window, config, seed)
         if initial is not None:
-            prefix = f"{level}/"
-            network.set_arrays(
-                {
-                    name.removeprefix(prefix): array
-                    for name, array in initial.arrays.items()
-                    if name.startswith(prefix)
-                }
-            )
+            network.set_arrays(initial.level_arrays(level))
 
         def dataset(maps, num_batches, seed, i=i, window=window):
             return CodeWindows(
