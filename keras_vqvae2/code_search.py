@@ -114,10 +114,7 @@ class CodeSearch:
 
     def _join_coarser(self, *codes):
         vqvae = self.vqvae
-        joined = None
-        for level, level_codes in enumerate(codes):
-            quantized = vqvae.quantizers[level].lookup(level_codes)
-            joined = vqvae._join(level, joined, quantized)
+        joined = vqvae._join_all(vqvae._lookup(codes))
         for upsample in vqvae.upsamples[len(codes) - 1]:
             joined = upsample(joined)
         return joined

@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_vqvae2.arguments import check_number
 from keras_vqvae2.backend.replicas import uniform_per_image
-from keras_vqvae2.backend.step_record import current_record
 from keras_vqvae2.hub.mixin import HubMixin
 from keras_vqvae2.hub.names import WEIGHTS
 from keras_vqvae2.hub.vqvae_config import VQVAEConfig
@@ -25,15 +24,13 @@ from keras_vqvae2.models._inputs import checked_batches
 from keras_vqvae2.models._inputs import is_symbolic
 from keras_vqvae2.models._inputs import to_array
 from keras_vqvae2.training import BackendStep
-from keras_vqvae2.training import BuiltInLoss
-from keras_vqvae2.training import CodebookPerplexity
-from keras_vqvae2.training import CodebookUsage
+from keras_vqvae2.training import ReconstructionLoss
 from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
+class HierarchicalVQVAE(HubMixin, ReconstructionLoss, BackendStep, keras.Model):
     """Autoencoder with one map of discrete codes per level (VQ-VAE-2).
 
     With `strides=(4, 2)`, an image of 256x256 pixels becomes a bottom map of
@@ -158,18 +155,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         for level in reversed(range(self.num_levels)):
             self._add_level(level)
 
-        self.loss_metric = keras.metrics.Mean(name="loss")
-        self.mse_metric = keras.metrics.Mean(name="mse")
-        self.psnr_metric = keras.metrics.Mean(name="psnr")
-        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
-        self.usage_metrics = [
-            CodebookUsage(self.num_embeddings, name=f"usage_{name}")
-            for name in self.level_names
-        ]
-        self.perplexity_metrics = [
-            CodebookPerplexity(self.num_embeddings, name=f"perplexity_{name}")
-            for name in self.level_names
-        ]
+        self._add_metrics(self.num_embeddings, self.level_names)
         self.build((None, None, None, self.num_channels))
 
     @classmethod
@@ -309,6 +295,22 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             coarser = upsample(coarser)
         return ops.concatenate([coarser, quantized], axis=-1)
 
+    def _lookup(self, codes):
+        """Quantized maps of codes, as many as are given."""
+        return [
+            quantizer.lookup(level_codes)
+            for quantizer, level_codes in zip(
+                self.quantizers, codes, strict=False
+            )
+        ]
+
+    def _join_all(self, quantized):
+        """Quantized maps at the size of the last; None of none."""
+        joined = None
+        for level, level_quantized in enumerate(quantized):
+            joined = self._join(level, joined, level_quantized)
+        return joined
+
     def _features(self, images):
         """The encoders' outputs, coarse to fine."""
         check_image_shape(images.shape, self.num_channels, self.total_stride)
@@ -342,10 +344,7 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
             Float32 tensor `(batch, height_i, width_i, embedding_dim)`.
         """
         features = self._features(images)
-        joined = None
-        for level, level_codes in enumerate(codes):
-            quantized = self.quantizers[level].lookup(level_codes)
-            joined = self._join(level, joined, quantized)
+        joined = self._join_all(self._lookup(codes))
         vectors = self._project(len(codes), features[len(codes)], joined)
         return ops.cast(vectors, "float32")
 
@@ -440,19 +439,15 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
         """
         levels = check_levels(levels, self)
         codes = check_codes(codes, self, levels)
-        batch, *size = ops.shape(codes[0])
-        joined = None
-        for level in range(self.num_levels):
-            if level < levels:
-                quantized = self.quantizers[level].lookup(codes[level])
-            else:
-                size = [s * self._stride(level - 1) for s in size]
-                quantized = ops.broadcast_to(
-                    self.quantizers[level].mean_embedding(),
-                    (batch, *size, self.embedding_dim),
-                )
-            size = ops.shape(quantized)[1:3]
-            joined = self._join(level, joined, quantized)
+        quantized = self._lookup(codes[:levels])
+        for level in range(levels, self.num_levels):
+            batch, *size, _ = ops.shape(quantized[-1])
+            size = [s * self._stride(level - 1) for s in size]
+            mean = self.quantizers[level].mean_embedding()
+            quantized.append(
+                ops.broadcast_to(mean, (batch, *size, self.embedding_dim))
+            )
+        joined = self._join_all(quantized)
         images = self._to_pixels(self.decoders[-1](joined))
         return ops.clip(images, 0.0, 255.0)
 
@@ -471,58 +466,6 @@ class HierarchicalVQVAE(HubMixin, BuiltInLoss, BackendStep, keras.Model):
                 validation = validation[0]
             check_training_images(validation, self)
         return super().fit(checked_batches(x, self), *args, **kwargs)
-
-    @property
-    def metrics(self):
-        return [
-            self.loss_metric,
-            self.mse_metric,
-            self.psnr_metric,
-            *self.usage_metrics,
-            *self.perplexity_metrics,
-            self.skipped_steps,
-        ]
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        """Equation 2 over a batch; updates the metrics.
-
-        Returns:
-            Float32 scalar, in units of images scaled to [-1, 1].
-        """
-        reconstructions, codes = y_pred
-        images = ops.cast(x, "float32")
-        error = (reconstructions - images) / 127.5
-        mse = ops.mean(ops.square(error))
-        record = current_record()
-        # Outside of a step, Keras's own record of `add_loss`.
-        losses = self.losses if record is None else record.losses.values()
-        loss = mse
-        for quantizer_loss in losses:
-            loss = loss + quantizer_loss
-
-        clipped = ops.clip(reconstructions, 0.0, 255.0)
-        image_mse = ops.mean(ops.square(clipped - images), axis=(1, 2, 3))
-        psnr = 10 * ops.log10(255.0**2 / ops.maximum(image_mse, 1e-10))  # (B,)
-        # A step that is skipped must not leave a NaN in the epoch's means.
-        finite = ops.isfinite(loss)
-        weight = ops.where(finite, ops.cast(ops.shape(x)[0], "float32"), 0.0)
-        for metric, value in (
-            (self.loss_metric, loss),
-            (self.mse_metric, mse),
-            (self.psnr_metric, ops.mean(psnr)),
-        ):
-            value = ops.where(finite, ops.stop_gradient(value), 0.0)
-            metric.update_state(value, sample_weight=weight)
-        for usage, perplexity, level_codes in zip(
-            self.usage_metrics, self.perplexity_metrics, codes, strict=True
-        ):
-            for metric in (usage, perplexity):
-                metric.update_state(
-                    level_codes, sample_weight=ops.where(finite, 1.0, 0.0)
-                )
-        return loss
 
     def get_config(self):
         return {

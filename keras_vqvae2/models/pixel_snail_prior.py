@@ -1,6 +1,5 @@
 import functools
 import itertools
-import math
 
 import keras
 from keras import ops
@@ -17,13 +16,13 @@ from keras_vqvae2.layers import GatedMaskedConv2D
 from keras_vqvae2.layers import ResidualStack
 from keras_vqvae2.models.prior_layout import prior_layout_map
 from keras_vqvae2.training import BackendStep
-from keras_vqvae2.training import BuiltInLoss
+from keras_vqvae2.training import CodeLikelihood
 from keras_vqvae2.weights import check_weights
 from keras_vqvae2.weights import load_weights
 
 
 @keras.saving.register_keras_serializable("keras_vqvae2")
-class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
+class PixelSNAILPrior(CodeLikelihood, BackendStep, keras.Model):
     """Autoregressive prior of one level's codes.
 
     Gated PixelCNN blocks with causal attention between them give, at each
@@ -226,9 +225,7 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
             )
         float64 = self.compute_dtype == "float64"
         self.logits_dtype = "float64" if float64 else "float32"
-        self.loss_metric = keras.metrics.Mean(name="loss")
-        self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
-        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self._add_metrics()
         self.build((None, *self.code_shapes[-1]))
 
     @classmethod
@@ -417,29 +414,6 @@ class PixelSNAILPrior(BuiltInLoss, BackendStep, keras.Model):
         return keras.KerasTensor(
             (*codes.shape, self.num_embeddings), dtype=self.logits_dtype
         )
-
-    @property
-    def metrics(self):
-        return [self.loss_metric, self.bits_metric, self.skipped_steps]
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        """Negative log-likelihood, nats per code; updates the metrics."""
-        codes = x["codes"][-1]
-        loss = ops.mean(
-            keras.losses.sparse_categorical_crossentropy(
-                codes, y_pred, from_logits=True
-            )
-        )
-        finite = ops.isfinite(loss)
-        weight = ops.where(
-            finite, ops.cast(ops.shape(codes)[0], "float32"), 0.0
-        )
-        value = ops.where(finite, ops.stop_gradient(loss), 0.0)
-        self.loss_metric.update_state(value, sample_weight=weight)
-        self.bits_metric.update_state(value / math.log(2), sample_weight=weight)
-        return loss
 
     get_layout_map = staticmethod(prior_layout_map)
 

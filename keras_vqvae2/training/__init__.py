@@ -6,9 +6,11 @@ import keras
 
 from keras_vqvae2.backend.distribution import distribute
 from keras_vqvae2.training.built_in_loss import BuiltInLoss
+from keras_vqvae2.training.code_likelihood import CodeLikelihood
 from keras_vqvae2.training.codebook_perplexity import CodebookPerplexity
 from keras_vqvae2.training.codebook_usage import CodebookUsage
 from keras_vqvae2.training.muon import Muon
+from keras_vqvae2.training.reconstruction_loss import ReconstructionLoss
 from keras_vqvae2.training.resumable_fit import resumable_fit
 from keras_vqvae2.training.training_log import TrainingLog
 from keras_vqvae2.training.warmup_stable_decay import WarmupStableDecay
@@ -34,9 +36,11 @@ BackendStep = getattr(
 __all__ = [
     "BackendStep",
     "BuiltInLoss",
+    "CodeLikelihood",
     "CodebookPerplexity",
     "CodebookUsage",
     "Muon",
+    "ReconstructionLoss",
     "TrainingLog",
     "WarmupStableDecay",
     "distribute",

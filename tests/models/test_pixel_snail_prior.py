@@ -38,8 +38,10 @@ def test_no_position_sees_its_code_or_a_later_one():
         "codes": (np.repeat(x["codes"][0], 49, axis=0), own % 11)
     }
     y = logits(prior, x).reshape(49, 48, 11)
-    moved = np.abs(y[:-1] - y[-1]).max(axis=-1) > 0
-    assert not np.tril(moved).any()
+    change = np.abs(y[:-1] - y[-1]).max(axis=-1) / np.abs(y).max()
+    # On some processors the last bits depend on the place in the batch.
+    assert np.tril(change).max() < 1e-5
+    moved = change > 1e-4
     assert moved[:-1].any(axis=-1).all()
 
 
