@@ -4,6 +4,7 @@ from keras_vqvae2.sampling import prior_state
 from keras_vqvae2.sampling import rejection
 from keras_vqvae2.sampling.cached_sampler import CachedSampler
 from keras_vqvae2.sampling.candidates import Candidates
+from keras_vqvae2.sampling.code_sampler import CodeSampler
 from keras_vqvae2.sampling.draws import draw_codes
 from keras_vqvae2.sampling.draws import gumbel_noise
 from keras_vqvae2.sampling.draws import truncate_logits
@@ -15,6 +16,7 @@ from keras_vqvae2.sampling.log_probabilities import LogProbabilities
 __all__ = [
     "CachedSampler",
     "Candidates",
+    "CodeSampler",
     "FixedPointSampler",
     "LogProbabilities",
     "draw_codes",

@@ -6,11 +6,11 @@ import numpy as np
 from keras import ops
 
 from keras_vqvae2.backend.compile import compile_function
-from keras_vqvae2.sampling.cached_sampler import CachedSampler
+from keras_vqvae2.sampling.code_sampler import CodeSampler
 from keras_vqvae2.sampling.draws import gumbel_noise
 
 
-class FixedPointSampler(CachedSampler):
+class FixedPointSampler(CodeSampler):
     """Samples the codes of a prior by fixed-point iteration.
 
     A code is the maximum of its logits plus Gumbel noise, which is drawn
@@ -27,14 +27,14 @@ class FixedPointSampler(CachedSampler):
     autoregressive models", section 3, https://arxiv.org/abs/2002.09928.
 
     Args:
-        prior: As for `CachedSampler`.
-        **kwargs: Other arguments of `CachedSampler`.
+        prior: `PixelSNAILPrior`, built.
+        **kwargs: Other arguments of `CodeSampler`.
 
     Attributes:
         num_passes: Passes that the last batch took.
 
     Raises:
-        ValueError: As `CachedSampler`; in `sample` if `choose` is given.
+        ValueError: As `CodeSampler`; in `sample` if `choose` is given.
     """
 
     def __init__(self, prior, **kwargs):
