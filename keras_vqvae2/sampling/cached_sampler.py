@@ -25,14 +25,15 @@ class CachedSampler(CodeSampler):
 
     Args:
         prior: `PixelSNAILPrior`, built.
-        **kwargs: Other arguments of `CodeSampler`.
+        *args: Other arguments of `CodeSampler`.
+        **kwargs: The same by name.
 
     Raises:
         ValueError: As `CodeSampler`.
     """
 
-    def __init__(self, prior, **kwargs):
-        super().__init__(prior, **kwargs)
+    def __init__(self, prior, *args, **kwargs):
+        super().__init__(prior, *args, **kwargs)
         self._start_functions = {}  # by function and batch size
         self._row_functions = {}  # by number of rows that attention looks at
         self._compiled = set()  # row functions, and for which batch size

@@ -30,18 +30,22 @@ def logits(prior, x, **kwargs):
 def test_no_position_sees_its_code_or_a_later_one():
     x = inputs(1)
     prior = make_prior()
-    # Row i has another code at position i; the last row is as it was.
-    own = np.repeat(x["codes"][1], 49, axis=0)
-    rows = np.arange(48)
-    own.reshape(49, 48)[rows, rows] += 5
-    x = {k: np.repeat(v, 49, axis=0) for k, v in x.items() if k != "codes"} | {
-        "codes": (np.repeat(x["codes"][0], 49, axis=0), own % 11)
-    }
-    y = logits(prior, x).reshape(49, 48, 11)
-    change = np.abs(y[:-1] - y[-1]).max(axis=-1) / np.abs(y).max()
-    # On some processors the last bits depend on the place in the batch.
-    assert np.tril(change).max() < 1e-5
-    moved = change > 1e-4
+
+    # One image at a time: on some processors the last bits depend on the
+    # place in the batch.
+    def run(own):
+        changed = {**x, "codes": (x["codes"][0], own)}
+        return logits(prior, changed).reshape(48, 11)
+
+    own = x["codes"][1]
+    before = run(own)
+    moved = []
+    for i in range(48):
+        changed = own.copy()
+        changed.reshape(-1)[i] = (changed.reshape(-1)[i] + 5) % 11
+        moved.append(np.abs(run(changed) - before).max(axis=-1) > 0)
+    moved = np.stack(moved)
+    assert not np.tril(moved).any()
     assert moved[:-1].any(axis=-1).all()
 
 
