@@ -37,6 +37,8 @@ class Muon(keras.optimizers.Muon):
     ```
     """
 
+    _newton_schulz_dtype = "bfloat16"
+
     def __init__(
         self,
         learning_rate=0.001,
@@ -67,7 +69,7 @@ class Muon(keras.optimizers.Muon):
         step = gradient + self.momentum * m if self.nesterov else m
         step = ops.reshape(step, (-1, variable.shape[-1]))
         step = self.zeropower_via_newtonschulz5(
-            ops.cast(step, "bfloat16"), self.ns_steps
+            ops.cast(step, self._newton_schulz_dtype), self.ns_steps
         )
         step = self.lr_adjust(lr * ops.cast(step, variable.dtype))
         self.assign_sub(variable, ops.reshape(step, variable.shape))
