@@ -131,13 +131,16 @@ def flag(default):
     )
 
 
-def share(default):
+def share(default, *, optional=False):
     """A number of at least 0 and below 1."""
-    return argument(
-        lambda value: _is_number(value, 0, 1, False) and value < 1,
-        "at least 0 and below 1",
-        default,
-    )
+
+    def fits(value):
+        if value is None:
+            return optional
+        return _is_number(value, 0, 1, False) and value < 1
+
+    none = "None or " if optional else ""
+    return argument(fits, none + "at least 0 and below 1", default)
 
 
 class CheckedArguments:

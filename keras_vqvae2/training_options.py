@@ -7,6 +7,7 @@ from keras_vqvae2.arguments import argument
 from keras_vqvae2.arguments import check_schedule
 from keras_vqvae2.arguments import integer
 from keras_vqvae2.arguments import number
+from keras_vqvae2.arguments import share
 
 # By optimizer.
 LEARNING_RATES = {"muon": 1e-3, "adam": 3e-4}
@@ -29,6 +30,8 @@ class TrainingOptions(CheckedArguments):
         decay_steps: Steps at the end in which the learning rate falls linearly
             to zero.
         clip_norm: Global norm to which gradients are clipped.
+        ema_momentum: Momentum of a moving average of the weights, which is
+            validated and saved instead of them (default: no average).
         gradient_accumulation_steps: Parts into which each device splits its
             batch, to save memory.
         seed: Seed of the order of images, random crops and flips.
@@ -63,6 +66,7 @@ class TrainingOptions(CheckedArguments):
     warmup_steps: int | None = integer(0, 2**53, None, optional=True)
     decay_steps: int = integer(0, 2**53, 0)
     clip_norm: float | None = number(0, 1e9, 1.0, above=True, optional=True)
+    ema_momentum: float | None = share(None, optional=True)
     gradient_accumulation_steps: int = integer(1, 2**31 - 1, 1)
     seed: int = integer(0, 2**31 - 1, 0)
     steps_per_epoch: int = integer(1, 2**53, 500)

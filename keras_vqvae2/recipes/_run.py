@@ -90,9 +90,12 @@ def run(
     schedule = WarmupStableDecay(
         learning_rate, options.steps, options.warmup_steps, options.decay_steps
     )
+    average = {}
+    if options.ema_momentum is not None:
+        average = {"use_ema": True, "ema_momentum": options.ema_momentum}
     model.compile(
         OPTIMIZERS[options.optimizer](
-            schedule, global_clipnorm=options.clip_norm
+            schedule, global_clipnorm=options.clip_norm, **average
         ),
         gradient_accumulation_steps=options.gradient_accumulation_steps,
     )
@@ -121,6 +124,7 @@ def run(
         callbacks=[
             # Once the checkpoint is known to fit.
             keras.callbacks.LambdaCallback(on_train_begin=write_arguments),
+            *([keras.callbacks.SwapEMAWeights()] if average else []),
             *(
                 [TrainingLog(output, make_picture, True, validated)]
                 if is_chief()

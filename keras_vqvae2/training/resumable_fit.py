@@ -47,6 +47,10 @@ def resumable_fit(
     validation, and writes a checkpoint first; a second signal stops at once.
     Several workers are stopped at once, since they wait for each other.
 
+    With an optimizer of `use_ema=True`, training goes on from its own weights
+    and the model has the averages at the end. What is not trained by gradients,
+    such as the codebooks of `VectorQuantizerEMA`, stays as it is.
+
     Args:
         model: Compiled and built Keras model.
         make_dataset: Function that takes a step and returns the tf.data
@@ -111,7 +115,7 @@ def resumable_fit(
     scope = contextlib.nullcontext()
     if worker()[1] == 1:
         scope = checkpoint.held.scope()
-    with scope:
+    with scope, _averages_apart(model.optimizer):
         # An epoch that was interrupted is finished by a call of its own; the
         # last one may be short.
         while checkpoint.step < steps:
@@ -134,7 +138,18 @@ def resumable_fit(
         checkpoint.save()
         checkpoint.stop_if_asked()
     checkpoint.check_skipped()
+    model.optimizer.finalize_variable_values(model.trainable_weights)
     return history.history
+
+
+@contextlib.contextmanager
+def _averages_apart(optimizer):
+    """Keeps `fit` from ending with an optimizer's averages as weights."""
+    optimizer.finalize_variable_values = lambda weights: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 from tiny_models import VQVAE_SIZES
 from tiny_models import make_vqvae
 
@@ -333,7 +334,24 @@ def test_train(capsys, photos, tmp_path):
     argv = _train_arguments(photos, tmp_path / "second", 3)
     assert "leave out hidden_dim" in _fails(capsys, *argv, *start)
     argv = _train_arguments(photos, tmp_path / "second", 3, sizes=())
-    assert main([*argv, *start, "--optimizer", "adam"]) == 0
+    argv += [*start, "--optimizer", "adam", "--ema-momentum", "0.5"]
+    assert main(argv) == 0
+    second = tmp_path / "second"
+    arrays = load_file(second / "checkpoint.safetensors")
+    saved = load_file(second / "model" / "model.safetensors")
+    averages = {
+        name.split("/")[2].removesuffix("_average"): value
+        for name, value in arrays.items()
+        if name.endswith("_average")
+    }
+    assert len(averages) > 40
+    for name, value in saved.items():
+        average = averages.pop(name.replace("/", "_"), None)
+        if average is not None:
+            np.testing.assert_array_equal(value, average)
+            if np.any(value):
+                assert np.any(value != arrays[f"model/{name}"]), name
+    assert not averages
     for folder, optimizer, learning_rate in (
         ("run", "muon", 1e-3),
         ("second", "adam", 3e-4),

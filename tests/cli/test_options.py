@@ -76,6 +76,7 @@ _WRONG_OPTIONS = {
     "warmup_steps": ("-1",),
     "decay_steps": ("-1",),
     "clip_norm": ("0", "-1", "nan", "inf"),
+    "ema_momentum": ("-0.1", "1", "nan"),
     "gradient_accumulation_steps": ("0", "-1"),
     "seed": ("-1", "9223372036854775808", "0.5"),
     "steps_per_epoch": ("0", "-1"),

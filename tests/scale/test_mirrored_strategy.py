@@ -70,16 +70,16 @@ class Float32Muon(Muon):
     _newton_schulz_dtype = "float32"
 
 
-def train_with(optimizer, strategy=None):
+def train_with(optimizer, strategy=None, **options):
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = runs.make_model("vqvae", filled=True)
-        model.compile(optimizer(1e-3, global_clipnorm=1.0))
+        model.compile(optimizer(1e-3, global_clipnorm=1.0, **options))
     return runs.train(model, "vqvae", thorough=False)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_own_optimizer(replicas):
-    """Muon, which `train` takes, on a strategy of one device or two.
+    """Muon, and averages of its weights, on one device or two.
 
     In bfloat16, where two roundings meet, its steps differ by one in 256 of
     their size, and the next code that is chosen may be another.
@@ -89,8 +89,10 @@ def test_own_optimizer(replicas):
         strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     else:
         strategy = mirrored_strategy()
+    average = {"use_ema": True, "ema_momentum": 0.9}
     difference, name = runs.largest_difference(
-        train_with(Float32Muon, strategy), train_with(Float32Muon)
+        train_with(Float32Muon, strategy, **average),
+        train_with(Float32Muon, **average),
     )
     print(f"{replicas}: {difference:.1e} at {name}")
     assert difference < 1e-5, name

@@ -146,6 +146,7 @@ def test_command_line(tmp_path):
     )
     command += "--steps-per-epoch 1 --hidden-dim 8 --residual-dim 4".split()
     command += "--num-embeddings 8 --embedding-dim 4".split()
+    command += ["--validation-data", str(data), "--ema-momentum", "0.9"]
     wait(tmp_path, start_workers(tmp_path, [command, command]))
     model = keras_vqvae2.from_pretrained(tmp_path / "run" / "model")
     assert model.vqvae.num_embeddings == 8

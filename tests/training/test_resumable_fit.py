@@ -17,6 +17,7 @@ from keras_vqvae2.training import TrainingLog
 from keras_vqvae2.training import WarmupStableDecay
 from keras_vqvae2.training import resumable_fit
 from keras_vqvae2.weights import to_numpy
+from keras_vqvae2.weights import weight_names
 
 once = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="once is enough"
@@ -37,10 +38,12 @@ def _nothing(*_):
     pass
 
 
-def _model(**kwargs):
+def _model(use_ema=False, **kwargs):
     keras.utils.set_random_seed(0)
     model = make_vqvae(**kwargs)
-    model.compile(keras.optimizers.Adam(1e-2))
+    model.compile(
+        keras.optimizers.Adam(1e-2, use_ema=use_ema, ema_momentum=0.9)
+    )
     return model
 
 
@@ -64,22 +67,21 @@ def _values(model):
 
 
 @pytest.mark.parametrize(
-    "steps_per_epoch",
+    ("steps_per_epoch", "average"),
     [
-        4,
-        pytest.param(
-            5,
-            marks=pytest.mark.skipif(
-                keras.backend.backend() != "torch", reason="once is enough"
-            ),
-        ),
+        (4, True),
+        pytest.param(4, False, marks=once),
+        pytest.param(5, True, marks=once),
+        pytest.param(5, False, marks=once),
     ],
 )
-def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
+def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch, average):
     validation_data = next(iter(_batches(10**6))).numpy()
 
     def fit(model, folder, **kwargs):
         callbacks = [TrainingLog(folder, verbose=False)]
+        if average:
+            callbacks.append(keras.callbacks.SwapEMAWeights())
         callbacks += kwargs.pop("callbacks", [])
         return resumable_fit(
             model,
@@ -93,19 +95,19 @@ def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
             **kwargs,
         )
 
-    unbroken = _model()
+    unbroken = _model(use_ema=average)
     history = fit(unbroken, tmp_path / "unbroken")
     # In the middle of an epoch, in its last step, and right after a resume.
     kill = _KillAt([3, 3 + 3, 3 + 3 + 1])
     for _ in range(3):
         with pytest.raises(SystemExit):
             fit(
-                _model(),
+                _model(use_ema=average),
                 tmp_path / "killed",
                 callbacks=[kill],
                 checkpoint_minutes=0,
             )
-    killed = _model()
+    killed = _model(use_ema=average)
     assert fit(killed, tmp_path / "killed", checkpoint_minutes=0) == history
     for a, b in zip(_values(unbroken), _values(killed), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -115,6 +117,57 @@ def test_killed_run_equals_the_unbroken_one(tmp_path, steps_per_epoch):
     ]
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == 1 + -(-14 // steps_per_epoch)
+
+
+class _WeightsOfSteps(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self.values.append(_weights(self.model))
+
+
+def _weights(model):
+    return {
+        name: to_numpy(weight)
+        for name, weight in zip(weight_names(model), model.weights, strict=True)
+    }
+
+
+def test_moving_average_of_the_weights(tmp_path):
+    """It is validated and left in the model; training goes on without it."""
+    validation_data = next(iter(_batches(10**6))).numpy()
+    model, path = _model(use_ema=True), tmp_path / "checkpoint.safetensors"
+    steps = _WeightsOfSteps()
+    history = resumable_fit(
+        model,
+        _batches,
+        5,
+        path,
+        steps_per_epoch=3,
+        validation_data=validation_data,
+        callbacks=[steps, keras.callbacks.SwapEMAWeights()],
+        verbose=0,
+    )
+    found, last = _weights(model), steps.values[-1]
+    saved = safetensors.numpy.load_file(path)
+    for name, value in last.items():
+        # Keras swaps on TensorFlow by additions, which round.
+        np.testing.assert_allclose(
+            saved[f"model/{name}"], value, rtol=1e-5, atol=1e-6
+        )
+        if "quantizer" in name:
+            np.testing.assert_array_equal(found[name], value)
+            continue
+        average = steps.values[0][name]
+        for values in steps.values[1:]:
+            average = 0.9 * average + 0.1 * values[name]
+        np.testing.assert_allclose(found[name], average, rtol=1e-5, atol=1e-6)
+    (loss, *_) = model.evaluate(validation_data, batch_size=4, verbose=0)
+    np.testing.assert_allclose(loss, history["val_loss"][-1], rtol=1e-5)
 
 
 class _SignalAt(keras.callbacks.Callback):
