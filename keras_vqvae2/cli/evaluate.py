@@ -21,6 +21,8 @@ _SAME = (
     "data_dir",
     "download",
     "num_images",
+    "rate_weight",
+    "search_steps",
     "num_samples",
     "temperature",
     "top_k",
@@ -68,6 +70,18 @@ def add_arguments(parser):
         "--num-images",
         type=positive,
         help="maximum number of test and of training images",
+    )
+    parser.add_argument(
+        "--rate-weight",
+        type=float,
+        default=0.0,
+        help="as of encode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--search-steps",
+        type=int,
+        default=0,
+        help="as of encode (default: %(default)s)",
     )
     parser.add_argument(
         "--classifier",

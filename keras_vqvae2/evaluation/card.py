@@ -120,6 +120,7 @@ def card_section(metrics, files=()):
         "## Metrics",
         f"Of {counts}, {size}x{size}, measured and written here by\n"
         f"`keras-vqvae2 evaluate`; `{METRICS}` has all of them.",
+        *_encoding(metrics),
         *_reconstruction(metrics, sets),
         *_likelihood(sets),
         *_classifier(sets),
@@ -159,6 +160,14 @@ def _number(value, digits=2):
 
 def _percent(value):
     return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _encoding(metrics):
+    """How images were encoded, if not plainly."""
+    changed = {k: v for k, v in metrics.get("encoding", {}).items() if v}
+    if changed:
+        options = ", ".join(f"{k}={v:g}" for k, v in changed.items())
+        yield f"Codes are those of `encode(images, {options})`."
 
 
 def _reconstruction(metrics, sets):

@@ -7,6 +7,8 @@ import time
 import numpy as np
 
 from keras_vqvae2.arguments import check_integer
+from keras_vqvae2.code_search import check_search
+from keras_vqvae2.compression import check_rate_weight
 from keras_vqvae2.evaluation.classifier import classification_accuracy_score
 from keras_vqvae2.evaluation.evaluation_dataset import class_folder_names
 from keras_vqvae2.evaluation.evaluation_dataset import evaluation_dataset
@@ -44,6 +46,8 @@ def evaluate(
     data_dir=None,
     download=False,
     num_images=None,
+    rate_weight=0.0,
+    search_steps=0,
     classifier=None,
     features=None,
     num_samples=1000,
@@ -67,10 +71,10 @@ def evaluate(
     compared with the training images if there are any, else with the test
     images.
 
-    `output` gets `metrics.json`, `reconstructions.png`, and with priors
-    `samples.png` (the first ten of each class, at the last guidance scale),
-    `nearest.png` (samples and the training images nearest to them in pixel
-    space), `rejection.csv` and `rejection.png`.
+    `output` gets `metrics.json`, `reconstructions.png` (of the plain encoder's
+    codes), and with priors `samples.png` (the first ten of each class, at the
+    last guidance scale), `nearest.png` (samples and the training images
+    nearest to them in pixel space), `rejection.csv` and `rejection.png`.
 
     Args:
         model: `VQVAE2`.
@@ -89,6 +93,9 @@ def evaluate(
         download: As for `tfds_dataset`, for TFDS data sets.
         num_images: Maximum number of test images, and of training images;
             None takes all. From a folder, they are evenly spaced.
+        rate_weight: As for `VQVAE2.encode`: smaller code files, less quality.
+        search_steps: As for `VQVAE2.encode`: codes of nearer images, several
+            times the work.
         classifier: Keras model from images to logits or probabilities of the
             classes in `data`, in the order of their names; or None.
         features: `FeatureExtractor`, or a function like one; or None.
@@ -119,6 +126,9 @@ def evaluate(
     check_integer("batch_size", batch_size)
     for number in num_candidates:
         check_integer("num_candidates", number)
+    check_rate_weight(rate_weight)
+    check_search(search_steps, rate_weight)
+    encoding = {"rate_weight": rate_weight, "search_steps": search_steps}
     say = _reporter(verbose)
     vqvae = model.vqvae
     with_priors = set(model.priors) == set(vqvae.level_names)
@@ -167,6 +177,7 @@ def evaluate(
         "image_size": image_size,
         "classes": names,
         "features": features and features.name,
+        "encoding": encoding,
         "options": options,
     }
     sets = {}
@@ -185,6 +196,7 @@ def evaluate(
             classifier,
             batch_size,
             keep=bool(cas_steps),
+            encoding=encoding,
         )
         metrics[name] = sets[name].metrics()
         if with_priors:

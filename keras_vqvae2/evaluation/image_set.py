@@ -21,6 +21,7 @@ class ImageSet:
         classifier: Keras model, or None.
         batch_size: Images at a time.
         keep: Whether to keep images and reconstructions in memory.
+        encoding: Dict of arguments of `VQVAE2.encode`, or None.
 
     Raises:
         ValueError: If there are fewer than two images.
@@ -35,8 +36,11 @@ class ImageSet:
         classifier,
         batch_size,
         keep,
+        encoding=None,
     ):
-        reconstruction = ReconstructionMetrics(model, batch_size)
+        reconstruction = ReconstructionMetrics(
+            model, batch_size, **(encoding or {})
+        )
         self._with_classes = classifier is not None
         self.statistics = FeatureStatistics()
         self.reconstruction_statistics = FeatureStatistics()

@@ -84,6 +84,8 @@ class ReconstructionMetrics:
     Args:
         model: `VQVAE2`.
         batch_size: Images at a time.
+        rate_weight: As for `VQVAE2.encode`.
+        search_steps: As for `VQVAE2.encode`.
 
     Example:
 
@@ -96,9 +98,11 @@ class ReconstructionMetrics:
     ```
     """
 
-    def __init__(self, model, batch_size=8):
+    def __init__(self, model, batch_size=8, rate_weight=0.0, search_steps=0):
         self.model = model
         self.batch_size = batch_size
+        self.rate_weight = rate_weight
+        self.search_steps = search_steps
         vqvae = model.vqvae
         self._scores = [[] for _ in range(vqvae.num_levels)]
         self._counts = np.zeros((vqvae.num_levels, vqvae.num_embeddings), int)
@@ -127,7 +131,9 @@ class ReconstructionMetrics:
                 "All images must have one size. Received "
                 f"{size[0]}x{size[1]} after {self._size[0]}x{self._size[1]}."
             )
-        codes = self.model.encode(images, self.batch_size)
+        codes = self.model.encode(
+            images, self.batch_size, self.rate_weight, self.search_steps
+        )
         self._size = size
         for level, scores in enumerate(self._scores):
             self._counts[level] += np.bincount(

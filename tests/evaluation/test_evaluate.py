@@ -127,6 +127,42 @@ def test_everything_on_the_command_line(home, capsys):
     assert all(row["images"] == 6 for row in score.values())
 
 
+def test_codes_of_a_search(home, tmp_path):
+    """Reconstruction is of the codes that the options of `encode` give."""
+    command = arguments(home, "--output", tmp_path, "--features", "none")
+    command[command.index("--num-samples") + 1] = "0"
+    assert main([*command, "--search-steps", "3"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["encoding"] == {"rate_weight": 0.0, "search_steps": 3}
+    model = keras_vqvae2.from_pretrained(home / "model")
+    images, _ = save_images(tmp_path / "again", 6, seed=1)
+    mse = []
+    for steps in (0, 3):
+        decoded = model.decode(model.encode(images, search_steps=steps))
+        errors = (images.astype(float) - decoded) / 127.5
+        mse.append((errors**2).mean())
+    found = metrics["test"]["reconstruction"]["levels=2"]["mse"]
+    np.testing.assert_allclose(found, mse[1])
+    assert found < mse[0]
+    section = keras_vqvae2.evaluation.card.card_section(metrics)
+    assert "Codes are those of `encode(images, search_steps=3)`." in section
+    assert "Codes are" not in keras_vqvae2.evaluation.card.card_section(
+        {**metrics, "encoding": {"rate_weight": 0.0, "search_steps": 0}}
+    )
+
+
+def test_unknown_encodings_are_refused_before_the_work(home, tmp_path, capsys):
+    output = ("--output", tmp_path / "new")
+    command = arguments(home, *output, "--features", "none")
+    for options, text in (
+        (("--search-steps", -1), "--search-steps must be"),
+        (("--rate-weight", "nan"), "--rate-weight must be"),
+        (("--rate-weight", 1, "--search-steps", 1), "--search-steps"),
+    ):
+        assert text in fails(capsys, [*command, *map(str, options)])
+    assert not (tmp_path / "new").exists()
+
+
 def test_reconstruction_alone(home, tmp_path):
     vqvae = keras_vqvae2.from_pretrained(home / "model").vqvae
     metrics = evaluate(
