@@ -31,7 +31,8 @@ class TrainingOptions(CheckedArguments):
             to zero.
         clip_norm: Global norm to which gradients are clipped.
         ema_momentum: Momentum of a moving average of the weights, which is
-            validated and saved instead of them (default: no average).
+            validated and saved instead of them (default: no average). Of
+            stage 1, at most the decay of the codebooks.
         gradient_accumulation_steps: Parts into which each device splits its
             batch, to save memory.
         seed: Seed of the order of images, random crops and flips.

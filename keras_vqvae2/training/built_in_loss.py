@@ -8,6 +8,7 @@ from keras_vqvae2.backend.distribution import check_batch_size
 from keras_vqvae2.backend.distribution import num_replicas
 from keras_vqvae2.backend.distribution import worker
 from keras_vqvae2.layers.saved_seeds import SavedSeeds
+from keras_vqvae2.training._parts import quantizers_of
 
 
 class BuiltInLoss(SavedSeeds):
@@ -33,8 +34,8 @@ class BuiltInLoss(SavedSeeds):
 
         Raises:
             ValueError: If a loss or metrics are given, since the model has its
-                own, or an argument, the optimizer's learning rate or its
-                clipping does not fit.
+                own, or an argument, the optimizer's learning rate, its
+                clipping or its moving average does not fit.
         """
         own = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         if given := sorted(own & set(kwargs)):
@@ -54,7 +55,10 @@ class BuiltInLoss(SavedSeeds):
                 f"gradient_accumulation_steps="
                 f"{optimizer.gradient_accumulation_steps})."
             )
-        _check_numbers(getattr(optimizer, "inner_optimizer", optimizer))
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        _check_numbers(inner)
+        if inner.use_ema:
+            self._check_average(inner.ema_momentum)
         self.gradient_accumulation_steps = steps
         super().compile(optimizer=optimizer, **kwargs)
 
@@ -65,6 +69,19 @@ class BuiltInLoss(SavedSeeds):
             **config,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
         }
+
+    def _check_average(self, momentum):
+        """Raises where codebooks would not fit an average of the weights."""
+        for quantizer in quantizers_of(self):
+            decay = getattr(quantizer, "decay", 1.0)
+            if momentum > decay:
+                raise ValueError(
+                    "`ema_momentum` must be at most the codebooks' own decay, "
+                    f"{decay:g}: they follow the last weights, and would not "
+                    f"fit an average over more steps. Received: {momentum:g}. "
+                    "(Codebooks that learn by gradients, `decay=None`, are "
+                    "averaged with the others.)"
+                )
 
     def compile_from_config(self, config):
         """Compiles as before `save`, for `keras.models.load_model`."""

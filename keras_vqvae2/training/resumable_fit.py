@@ -48,8 +48,8 @@ def resumable_fit(
     Several workers are stopped at once, since they wait for each other.
 
     With an optimizer of `use_ema=True`, training goes on from its own weights
-    and the model has the averages at the end. What is not trained by gradients,
-    such as the codebooks of `VectorQuantizerEMA`, stays as it is.
+    and the model has the averages at the end; codebooks of `VectorQuantizerEMA`
+    are averages already and stay as they are.
 
     Args:
         model: Compiled and built Keras model.

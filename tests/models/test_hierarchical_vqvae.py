@@ -432,6 +432,19 @@ def test_compile_checks_the_optimizers_numbers(optimizer, name):
         model.compile(optimizer)
 
 
+def test_codebooks_must_fit_an_average_of_the_weights():
+    def compile(momentum, **options):
+        model = make(num_residual_blocks=0, **options)
+        model.compile(
+            keras.optimizers.Adam(use_ema=True, ema_momentum=momentum)
+        )
+
+    with pytest.raises(ValueError, match="own decay, 0.9: .* Received: 0.99"):
+        compile(0.99, decay=0.9)
+    compile(0.9, decay=0.9)
+    compile(0.99, decay=None)
+
+
 def test_arguments_may_be_numpys():
     sizes = {name: np.int64(value) for name, value in VQVAE_SIZES.items()}
     model = keras_vqvae2.HierarchicalVQVAE(
