@@ -70,7 +70,7 @@ def _values(model):
     ("steps_per_epoch", "average"),
     [
         (4, True),
-        pytest.param(4, False, marks=once),
+        (4, False),
         pytest.param(5, True, marks=once),
         pytest.param(5, False, marks=once),
     ],
