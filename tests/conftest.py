@@ -6,14 +6,14 @@ import socket
 import tempfile
 
 # Most of the time on JAX goes into compiling programs that run once, many of
-# them the same in several tests: all processes of a run share what they made.
+# them the same in several tests. One folder for each process of pytest: JAX
+# writes programs in place, and of two that share them one may read half of one.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    programs = tempfile.mkdtemp(prefix="jax-programs-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
-    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+programs = tempfile.mkdtemp(prefix="jax-programs-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+atexit.register(shutil.rmtree, programs, ignore_errors=True)
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
