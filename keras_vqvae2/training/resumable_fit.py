@@ -48,8 +48,8 @@ def resumable_fit(
     Several workers are stopped at once, since they wait for each other.
 
     With an optimizer of `use_ema=True`, training goes on from its own weights
-    and the model has the averages at the end; codebooks of `VectorQuantizerEMA`
-    are averages already and stay as they are.
+    and the model has the averages at the end, or what a callback restores then;
+    codebooks of `VectorQuantizerEMA` are averages already and stay as they are.
 
     Args:
         model: Compiled and built Keras model.
@@ -110,12 +110,17 @@ def resumable_fit(
                 "or choose another place for a new run."
             )
         checkpoint.restore()
-    callbacks += [checkpoint] if logs else [history, checkpoint]
+    end = _End(checkpoint, steps)
+    callbacks = [
+        end,
+        *callbacks,
+        *([checkpoint] if logs else [history, checkpoint]),
+    ]
 
     scope = contextlib.nullcontext()
     if worker()[1] == 1:
         scope = checkpoint.held.scope()
-    with scope, _averages_apart(model.optimizer):
+    with scope, _without_averages(model.optimizer):
         # An epoch that was interrupted is finished by a call of its own; the
         # last one may be short.
         while checkpoint.step < steps:
@@ -135,21 +140,47 @@ def resumable_fit(
             )
             if model.stop_training:  # by a callback
                 break
-        checkpoint.save()
+        if not end.reached:
+            end.reach()
         checkpoint.stop_if_asked()
     checkpoint.check_skipped()
-    model.optimizer.finalize_variable_values(model.trainable_weights)
     return history.history
 
 
 @contextlib.contextmanager
-def _averages_apart(optimizer):
+def _without_averages(optimizer):
     """Keeps `fit` from ending with an optimizer's averages as weights."""
     optimizer.finalize_variable_values = lambda weights: None
     try:
         yield
     finally:
         del optimizer.finalize_variable_values
+
+
+class _End(keras.callbacks.Callback):
+    """Saves the last weights, then puts the optimizer's averages in place.
+
+    Before other callbacks' `on_train_end`, as in Keras: the best weights that
+    `EarlyStopping` restores are not overwritten.
+    """
+
+    def __init__(self, checkpoint, steps):
+        super().__init__()
+        self.checkpoint, self.steps = checkpoint, steps
+        self.reached = False
+
+    def on_train_end(self, logs=None):
+        if self.model.stop_training or self.checkpoint.step >= self.steps:
+            self.reach()
+
+    def reach(self):
+        self.checkpoint.save()
+        model = self.checkpoint.model
+        optimizer = model.optimizer
+        type(optimizer).finalize_variable_values(
+            optimizer, model.trainable_weights
+        )
+        self.reached = True
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -170,6 +170,38 @@ def test_moving_average_of_the_weights(tmp_path):
     np.testing.assert_allclose(loss, history["val_loss"][-1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("average", [True, False])
+def test_restored_weights_are_kept(tmp_path, average):
+    """By a callback, at the end; the checkpoint has those of the last step."""
+    model, path = _model(use_ema=average), tmp_path / "checkpoint.safetensors"
+    steps = _WeightsOfSteps()
+    stopping = keras.callbacks.EarlyStopping(
+        "steps", mode="min", patience=1, restore_best_weights=True
+    )
+    count = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: logs.update(steps=epoch)
+    )
+    resumable_fit(
+        model,
+        _batches,
+        9,
+        path,
+        steps_per_epoch=3,
+        callbacks=[steps, count, stopping],
+        verbose=0,
+    )
+    assert len(steps.values) == 6
+    found, saved = _weights(model), safetensors.numpy.load_file(path)
+    for name, best in steps.values[2].items():
+        np.testing.assert_array_equal(found[name], best)
+        np.testing.assert_array_equal(
+            saved[f"model/{name}"], steps.values[5][name]
+        )
+    assert any(
+        (found[name] != value).any() for name, value in steps.values[5].items()
+    )
+
+
 class _SignalAt(keras.callbacks.Callback):
     def __init__(self, number, step, times=1):
         super().__init__()
