@@ -6,9 +6,9 @@ CIFAR10 has the folders `train` and `test`, each with a folder of pictures for
 each class. Stage 1, codes, a prior per level, new pictures, the context model,
 the model card. Run it again after a kill: what is finished is kept, what was
 under way goes on. With `--budget HOURS` it takes more or less steps of each
-phase. The published weights took about as many steps of each, but in two
+phase. The published weights took about as many steps of each, but in three
 runs: the first with 512 codes a level, whose autoencoder and priors the second
-went on with, on their clusters.
+went on with, on their clusters; the third trained the priors on.
 """
 
 import _zoo
@@ -16,7 +16,7 @@ import _zoo
 from keras_vqvae2.interrupts import run_program
 from keras_vqvae2.training_options import TrainingOptions
 
-HOURS = 3.5
+HOURS = 4.6
 
 
 def main():
@@ -30,10 +30,10 @@ def main():
                 steps=2000, batch_size=128, decay_steps=1000, verbose=0
             ),
             "top": TrainingOptions(
-                steps=4200, batch_size=128, decay_steps=3600, **prior
+                steps=5300, batch_size=128, decay_steps=4500, **prior
             ),
             "bottom": TrainingOptions(
-                steps=2150, batch_size=64, decay_steps=1900, **prior
+                steps=4550, batch_size=64, decay_steps=3900, **prior
             ),
         },
         hours=HOURS,

@@ -166,7 +166,7 @@ PRESETS = {
         training_script="examples/train_cifar10.py",
         priors=_CIFAR10_PRIORS,
         sums_sha256=(
-            "1e7330363faddce5278d6423637a82954dc368f9a69794bb6aee83a8694c5d38"
+            "5924afa12ea1d35f45ed1bf72180f79e8a6feba8c287213703157e333e0551c5"
         ),
     ),
     "vqvae2-faces64": Preset(
