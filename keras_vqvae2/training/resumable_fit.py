@@ -111,11 +111,8 @@ def resumable_fit(
             )
         checkpoint.restore()
     end = _End(checkpoint, steps)
-    callbacks = [
-        end,
-        *callbacks,
-        *([checkpoint] if logs else [history, checkpoint]),
-    ]
+    callbacks.insert(0, end)
+    callbacks += [checkpoint] if logs else [history, checkpoint]
 
     scope = contextlib.nullcontext()
     if worker()[1] == 1:
@@ -167,6 +164,9 @@ class _End(keras.callbacks.Callback):
     def __init__(self, checkpoint, steps):
         super().__init__()
         self.checkpoint, self.steps = checkpoint, steps
+        # As it is outside `_without_averages`.
+        optimizer = checkpoint.model.optimizer
+        self.put_averages = optimizer.finalize_variable_values
         self.reached = False
 
     def on_train_end(self, logs=None):
@@ -175,11 +175,7 @@ class _End(keras.callbacks.Callback):
 
     def reach(self):
         self.checkpoint.save()
-        model = self.checkpoint.model
-        optimizer = model.optimizer
-        type(optimizer).finalize_variable_values(
-            optimizer, model.trainable_weights
-        )
+        self.put_averages(self.checkpoint.model.trainable_weights)
         self.reached = True
 
 
